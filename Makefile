@@ -1,0 +1,35 @@
+# Targets a person types. `make demo` needs nothing but Python 3.10 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CT ?=
+
+.PHONY: setup demo test test-slow check bench
+
+setup: $(STAMP)
+
+# torchvision arrives with timm; where its binary does not fit the torch build, importing it
+# fails and takes transformers with it, so it goes.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[llm,metrics,dev]'
+	$(BIN)/python -c 'import torchvision' 2>/dev/null || $(BIN)/python -m pip uninstall --quiet --yes torchvision
+	touch $(STAMP)
+
+demo: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash runs/quickstart.sh "$(CT)"
+
+test: setup
+	$(BIN)/python -m pytest -n 2
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/check
+
+bench: setup
+	@test -n "$(NAME)" || { echo "usage: make bench NAME=decode [ARGS='--json FILE']"; exit 2; }
+	$(BIN)/python benchmarks/$(NAME).py $(ARGS)

@@ -1,0 +1,1 @@
+"""Catalog and store to batches."""

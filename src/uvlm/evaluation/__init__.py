@@ -1,0 +1,1 @@
+"""Metrics over arrays, texts and files; never over models."""

@@ -1,0 +1,1 @@
+"""Volumes, readers, transforms, the store and measurements. Nothing imports torch at import."""

@@ -1,0 +1,1 @@
+"""Encoder, heads, alignment, injection, decoder, and one composition per paper."""

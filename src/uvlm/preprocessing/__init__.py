@@ -1,0 +1,1 @@
+"""Raw datasets to catalog and store, one source per file."""

@@ -1,0 +1,1 @@
+"""Report cleaning, tokenizers and prompts."""

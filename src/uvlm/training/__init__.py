@@ -1,0 +1,1 @@
+"""Tasks, the one training loop, checkpoints and recipes."""

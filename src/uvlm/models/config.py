@@ -28,6 +28,11 @@ def _refuse(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+def _refuse_repeated(classes: tuple[str, ...]) -> None:
+    repeated = sorted({name for name in classes if classes.count(name) > 1})
+    _refuse(bool(repeated), f"class names must differ; repeated: {', '.join(repeated)}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """Residual U-Net encoder; the defaults are the paper's (90,296,576 parameters)."""
@@ -88,6 +93,10 @@ class SegmentationConfig:
     convs_per_stage: int = 1
     """Convolution blocks per decoder level."""
 
+    def __post_init__(self) -> None:
+        _refuse(self.convs_per_stage < 1, "convs_per_stage must be positive.")
+        _refuse_repeated(self.classes)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassificationConfig:
@@ -103,6 +112,7 @@ class ClassificationConfig:
     """Attention heads; must divide the channels of the deepest stage."""
 
     def __post_init__(self) -> None:
+        _refuse_repeated(self.classes)
         _refuse(
             self.encoder.features[-1] % self.heads != 0,
             f"heads ({self.heads}) must divide the deepest stage's {self.encoder.features[-1]} "
@@ -175,6 +185,12 @@ class ReportConfig:
     decoder: DecoderConfig = DecoderConfig()
     """The language model."""
 
+    vision_start_id: int | None = None
+    """The tokenizer's id of the marker before the visual tokens; None until it is known."""
+
+    vision_end_id: int | None = None
+    """The tokenizer's id of the marker after them."""
+
     def __post_init__(self) -> None:
         stages, layers = self.encoder.num_stages, self.decoder.layers
         r = self.reference_stage
@@ -188,6 +204,26 @@ class ReportConfig:
         seen = [layer for layer, _ in self.layer_stages]
         _refuse(len(seen) != len(set(seen)), "a decoder layer can receive only one stage.")
         self.encoder.stage_grid(self.shape, stages)
+        markers = [i for i in (self.vision_start_id, self.vision_end_id) if i is not None]
+        size = self.decoder.vocab_size
+        _refuse(
+            len(set(markers)) < len(markers) or not all(0 <= i < size for i in markers),
+            f"vision_start_id and vision_end_id must be two different entries of the vocabulary "
+            f"of {size}, got {markers}; take both from the tokenizer.",
+        )
+
+    @property
+    def marker_ids(self) -> tuple[int, int]:
+        """Ids of the markers around the visual tokens.
+
+        Raises:
+            ConfigError: they were not set yet.
+        """
+        if self.vision_start_id is None or self.vision_end_id is None:
+            raise ConfigError(
+                "vision_start_id and vision_end_id are unset; the tokenizer has both."
+            )
+        return self.vision_start_id, self.vision_end_id
 
     @property
     def reference_stage(self) -> int:

@@ -1,1 +1,1 @@
-"""One file per step of progressive training."""
+"""One module per task of progressive training."""

@@ -1,0 +1,197 @@
+"""One study of the catalog as tensors, or the patch of it that a training step asks for.
+
+Only the chunks that the patch touches are decoded. What a sample looks like depends on its `Draw`
+(study and seed) and on nothing else, so a resumed run sees what an unbroken run would have seen.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from uvlm.data.augment import Augmenter
+from uvlm.data.config import DataConfig, Grid
+from uvlm.errors import CatalogError
+from uvlm.imaging.store import StoredArray
+from uvlm.preprocessing.catalog import Row
+from uvlm.text.prompts import Example
+
+__all__ = ["Draw", "Sample", "StudyDataset"]
+
+Sample = dict[str, Any]
+"""image (1, d, h, w) float32; as asked for: seg (1, d, h, w) int16, labels (C,) float32 with NaN
+for unknown, tokens (T,) int64, answer (T,) bool; and series_id."""
+
+MARGIN = 1.5
+"""How much more than a patch is read per axis, so that turning it draws in real voxels. nnU-Net
+reads 1.6 times its cubic patches for the same angles; corners beyond are filled with the mean."""
+
+VOXELS_PER_CLASS = 100
+"""Voxels remembered per study and class; a patch centre needs one."""
+
+
+class Draw(NamedTuple):
+    """What a sampler asks a dataset for."""
+
+    index: int
+    seed: int
+
+
+class StudyDataset(Dataset[Sample]):
+    """Rows of a catalog; `dataset[Draw(index, seed)]` is a sample.
+
+    Args:
+        rows: studies, of which all have what `need` names
+        config: shape, patch and augmentation
+        need: any of "mask", "labels", "report"
+        encode: report to token ids; needed with "report"
+        train: augment, and centre patches on classes as often as the configuration says
+
+    Raises:
+        CatalogError: a stored volume is not of `config.shape`, or image and mask differ in shape.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        config: DataConfig,
+        *,
+        need: Sequence[str] = (),
+        encode: Callable[[str], Example] | None = None,
+        train: bool = False,
+    ) -> None:
+        if "report" in need and encode is None:
+            raise ValueError("a dataset with reports needs `encode`")
+        self.rows = list(rows)
+        self.config = config
+        self.need = frozenset(need)
+        self.encode = encode
+        self.train = train
+        self.patch: Grid = config.patch or config.shape
+        augmenting = train and config.augment.active
+        self.augmenter = Augmenter(config.augment, self.patch) if augmenting else None
+        self.margin = _margin(self.patch, config) if augmenting else (0, 0, 0)
+        self._class_voxels: dict[str, list[NDArray[np.int32]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        row = self.rows[draw.index]
+        rng = np.random.default_rng(draw.seed)
+        corner = self._corner(row, rng)
+        image = torch.from_numpy(self._read_image(row, corner))
+        seg = torch.from_numpy(self._read_mask(row, corner)) if "mask" in self.need else None
+        if self.augmenter is not None:
+            image, seg = self.augmenter(image, seg, int(rng.integers(2**31)))
+        sample: Sample = {"series_id": row.series_id, "image": image}
+        if seg is not None:
+            sample["seg"] = seg
+        if "labels" in self.need:
+            values = [float("nan") if v is None else v for v in row.labels]
+            sample["labels"] = torch.tensor(values, dtype=torch.float32)
+        if "report" in self.need and self.encode is not None:
+            example = self.encode(row.report or "")
+            answer = torch.zeros(len(example.ids), dtype=torch.bool)
+            answer[example.answer] = True
+            sample |= {"tokens": torch.tensor(example.ids), "answer": answer}
+        return sample
+
+    def _corner(self, row: Row, rng: np.random.Generator) -> Grid:
+        """First voxel of the patch, inside the volume."""
+        free = np.subtract(self.config.shape, self.patch)
+        if not free.any():
+            return 0, 0, 0
+        centred = self.train and "mask" in self.need and rng.random() < self.config.foreground
+        voxels = self._foreground(row) if centred else []
+        if voxels:
+            of_class = voxels[rng.integers(len(voxels))]
+            centre = of_class[rng.integers(len(of_class))]
+            corner = np.clip(centre - np.array(self.patch) // 2, 0, free)
+        else:
+            corner = rng.integers(0, free + 1)
+        z, y, x = corner.tolist()
+        return z, y, x
+
+    def _foreground(self, row: Row) -> list[NDArray[np.int32]]:
+        """Up to 100 voxels (n, 3) of each class present; the same whoever asks first."""
+        if row.series_id not in self._class_voxels:
+            assert row.mask is not None
+            labels = np.asarray(StoredArray(row.mask)[:, :, :])
+            rng = np.random.default_rng(zlib.crc32(row.series_id.encode()))
+            self._class_voxels[row.series_id] = _sample_classes(labels, rng)
+        return self._class_voxels[row.series_id]
+
+    def _read_image(self, row: Row, corner: Grid) -> NDArray[np.float32]:
+        """(1, d, h, w), z-scored with the statistics of the whole volume; 0 beyond its border."""
+        stored = self._open(row, row.image)
+        if stored.meta is None:
+            # Written without statistics: they can only come from the whole volume.
+            whole = np.asarray(stored[:, :, :], np.float32)
+            mean, std = float(whole.mean()), float(whole.std())
+        else:
+            mean, std = stored.meta.mean, stored.meta.std
+        inside, padding = self._region(corner)
+        array = np.asarray(stored[inside], np.float32)
+        array = (array - np.float32(mean)) / np.float32(max(std, 1e-8))
+        return np.pad(array, padding)[None]
+
+    def _read_mask(self, row: Row, corner: Grid) -> NDArray[np.int16]:
+        assert row.mask is not None
+        inside, padding = self._region(corner)
+        return np.pad(np.asarray(self._open(row, row.mask)[inside], np.int16), padding)[None]
+
+    def _open(self, row: Row, path: Any) -> StoredArray:
+        stored = StoredArray(path)
+        if tuple(stored.shape) != self.config.shape:
+            raise CatalogError.about(
+                path,
+                f"the volume of {row.series_id} is {tuple(stored.shape)}, "
+                f"the run expects {self.config.shape}",
+                "Prepare the dataset again with that shape, or set --data.shape.",
+            )
+        return stored
+
+    def _region(
+        self, corner: Grid
+    ) -> tuple[tuple[slice, slice, slice], list[tuple[int, int]]]:
+        """Where patch and margin lie in the volume, and how far they reach beyond it."""
+        slices, padding = [], []
+        axes = zip(corner, self.patch, self.margin, self.config.shape, strict=True)
+        for start, size, margin, limit in axes:
+            first, last = start - margin, start + size + margin
+            slices.append(slice(max(first, 0), min(last, limit)))
+            padding.append((max(-first, 0), max(last - limit, 0)))
+        z, y, x = slices
+        return (z, y, x), padding
+
+
+def _margin(patch: Grid, config: DataConfig) -> Grid:
+    """Voxels read around a patch on each side; none where it already covers the volume."""
+    if not config.augment.spatial:
+        return 0, 0, 0
+    z, y, x = (
+        0 if size == limit else ceil(size * (MARGIN - 1) / 2)
+        for size, limit in zip(patch, config.shape, strict=True)
+    )
+    return z, y, x
+
+
+def _sample_classes(
+    labels: NDArray[np.integer[Any]], rng: np.random.Generator
+) -> list[NDArray[np.int32]]:
+    flat = labels.ravel()
+    voxels = np.flatnonzero(flat)
+    order = np.argsort(flat[voxels], kind="stable")
+    values = flat[voxels][order]
+    starts = np.flatnonzero(np.diff(values, prepend=0))
+    groups = np.split(voxels[order], starts[1:]) if len(starts) else []
+    chosen = [group[rng.integers(len(group), size=VOXELS_PER_CLASS)] for group in groups]
+    return [np.stack(np.unravel_index(c, labels.shape), 1).astype(np.int32) for c in chosen]

@@ -1,0 +1,147 @@
+"""The studies of a run: one or several catalogs that agree, divided into training and validation."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from uvlm.data.config import DataConfig
+from uvlm.data.split import split_rows
+from uvlm.errors import CatalogError, ConfigError
+from uvlm.imaging.preprocess import PreprocessSpec
+from uvlm.preprocessing.catalog import Catalog, Row, read_catalog
+
+__all__ = ["Studies", "load_studies"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studies:
+    """What a task trains on."""
+
+    names: tuple[str, ...]
+    """Of the catalogs."""
+
+    region: str
+    """Body region, the same in all catalogs."""
+
+    spec: PreprocessSpec
+    """How every volume was prepared."""
+
+    labels: tuple[str, ...]
+    """Abnormalities known in at least one training study; every row's labels follow this order."""
+
+    classes: tuple[str, ...]
+    """Segmentation classes, the first with value 1 in the masks."""
+
+    train: tuple[Row, ...]
+    val: tuple[Row, ...]
+
+    @property
+    def digest(self) -> str:
+        """Changes with any training study or with their order."""
+        text = "\n".join(row.series_id for row in self.train)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def trained_on(self) -> str:
+        """One line for the model card."""
+        return f"{' + '.join(self.names)} ({len(self.train)} series)"
+
+
+def load_studies(config: DataConfig, need: Sequence[str]) -> Studies:
+    """Read the catalogs of `config`, keeping what has everything `need` names.
+
+    Raises:
+        ConfigError: no catalog was given.
+        CatalogError: a catalog is faulty, they disagree, their shape is another than configured,
+            or no study is left to train or validate on.
+    """
+    if not config.catalog:
+        raise ConfigError("no catalog was given. Name one or more with --data.catalog.")
+    catalogs = [read_catalog(path, need=tuple(need)) for path in config.catalog]
+    first = catalogs[0]
+    for catalog in catalogs:
+        _check(catalog, first, config, need)
+    assert first.spec is not None
+    rows = [row for catalog in catalogs for row in catalog.rows]
+    train, val = split_rows(rows, config.val_fraction)
+    labels, train, val = _known_labels(first.labels, train, val)
+    if not train or not val:
+        raise CatalogError.about(
+            first.path,
+            f"{len(train)} series are left for training and {len(val)} for validation",
+            "Give more studies, or change --data.val-fraction.",
+        )
+    return Studies(
+        names=tuple(catalog.name for catalog in catalogs),
+        region=first.region,
+        spec=first.spec,
+        labels=labels,
+        classes=_classes(first) if "mask" in need else (),
+        train=tuple(train),
+        val=tuple(val),
+    )
+
+
+def _check(catalog: Catalog, first: Catalog, config: DataConfig, need: Sequence[str]) -> None:
+    if catalog.spec is None:
+        raise CatalogError.about(
+            catalog.path,
+            "there is no dataset.json beside it, so its preprocessing is unknown",
+            "Prepare the dataset with `uvlm prepare`; a model must know how its input was made.",
+        )
+    if catalog.spec.shape != config.shape:
+        shape = " ".join(map(str, catalog.spec.shape))
+        raise CatalogError.about(
+            catalog.path,
+            f"its volumes are {catalog.spec.shape}, the run expects {config.shape}",
+            f"Set --data.shape {shape}, or prepare the dataset again.",
+        )
+    compared = {"preprocessing": "spec", "body region": "region"}
+    if "labels" in need:
+        compared["labels"] = "labels"
+    if "mask" in need:
+        compared["segmentation classes"] = "segmentation"
+    for what, field in compared.items():
+        if getattr(catalog, field) != getattr(first, field):
+            raise CatalogError.about(
+                catalog.path,
+                f"its {what} differ from those of {first.path}",
+                "Train on catalogs that agree, one after the other or prepared alike.",
+            )
+
+
+def _classes(catalog: Catalog) -> tuple[str, ...]:
+    names = sorted(catalog.segmentation or {}, key=(catalog.segmentation or {}).__getitem__)
+    values = [(catalog.segmentation or {})[name] for name in names]
+    if not names or values != list(range(1, len(names) + 1)):
+        raise CatalogError.about(
+            catalog.path,
+            f"the segmentation classes have the values {values}",
+            "Masks to train on need the values 1, 2, 3, ... in dataset.json, 0 for background.",
+        )
+    return tuple(names)
+
+
+def _known_labels(
+    labels: tuple[str, ...], train: list[Row], val: list[Row]
+) -> tuple[tuple[str, ...], list[Row], list[Row]]:
+    """Leave out labels that no training study knows: an output never trained would be noise."""
+    known = [i for i in range(len(labels)) if any(row.labels[i] is not None for row in train)]
+    if len(known) == len(labels):
+        return labels, train, val
+    unknown = [name for i, name in enumerate(labels) if i not in known]
+    log.warning("left out, unknown in every training study: %s", ", ".join(unknown))
+
+    def chosen(row: Row) -> Row:
+        return replace(row, labels=tuple(row.labels[i] for i in known))
+
+    return (
+        tuple(labels[i] for i in known),
+        [chosen(row) for row in train],
+        [chosen(row) for row in val],
+    )

@@ -1,0 +1,95 @@
+"""Dice over held-out studies, organs and lesions apart.
+
+A large organ is a class that is no lesion and whose true volume, median over the studies that show
+it, is at least `LARGE_ML`: below that a coarse grid, not the model, decides the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+__all__ = ["LARGE_ML", "ClassDice", "SegmentationScores", "segmentation_scores"]
+
+LARGE_ML = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassDice:
+    """One class over all studies."""
+
+    name: str
+    kind: Literal["organ", "lesion"]
+    dice: float
+    """Mean over the studies in which the class is true or predicted; nan if there is none."""
+
+    studies: int
+    """How many those are."""
+
+    volume_ml: float
+    """Median true volume where present, 0 if nowhere."""
+
+    @property
+    def large(self) -> bool:
+        return self.kind == "organ" and self.volume_ml >= LARGE_ML
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationScores:
+    """Every class, organs first."""
+
+    classes: tuple[ClassDice, ...]
+
+    @property
+    def large_organs(self) -> float:
+        """Plain mean over the large organs."""
+        return _mean([c.dice for c in self.classes if c.large])
+
+    @property
+    def organs(self) -> float:
+        """Plain mean over all organs."""
+        return _mean([c.dice for c in self.classes if c.kind == "organ"])
+
+    @property
+    def lesions(self) -> float:
+        """Plain mean over all lesions."""
+        return _mean([c.dice for c in self.classes if c.kind == "lesion"])
+
+
+def segmentation_scores(
+    scores: Sequence[Mapping[str, float]],
+    volumes_ml: Sequence[Mapping[str, float]],
+    labels: Collection[str],
+) -> SegmentationScores:
+    """Summarise one `dice` result and one table of true volumes per study.
+
+    Args:
+        labels: names of abnormalities; a class of the same name, in any spelling, is a lesion
+    """
+    lesions = {_plain(name) for name in labels}
+    rows = []
+    for name in dict.fromkeys(name for study in scores for name in study):
+        values = [study[name] for study in scores if not np.isnan(study.get(name, np.nan))]
+        volumes = [study[name] for study in volumes_ml if study.get(name, 0.0) > 0.0]
+        rows.append(
+            ClassDice(
+                name=name,
+                kind="lesion" if _plain(name) in lesions else "organ",
+                dice=_mean(values),
+                studies=len(values),
+                volume_ml=float(np.median(volumes)) if volumes else 0.0,
+            )
+        )
+    return SegmentationScores(classes=tuple(sorted(rows, key=lambda row: row.kind == "lesion")))
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return sum(known) / len(known) if known else float("nan")

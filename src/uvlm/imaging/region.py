@@ -1,0 +1,185 @@
+"""Which part of the body a CT shows, from tissue fractions along z.
+
+The volume is turned to LPS and averaged to blocks of about 4 mm. In each axial slice the body is
+the largest piece of tissue with everything inside it, and five numbers decide what the slice is:
+
+    lung     share of the body that is lung-dense air (-980 to -450 HU), thin rims opened away
+    bone     share above 280 HU;  lateral: the same, farther than 0.18 body widths from the middle
+    ring     share enclosed by bone: a skull encloses most of its slice, a spine next to nothing
+    width    of the body in mm;  pieces: bodies of similar size (two thighs, two feet)
+
+A slice is `head` when ring is at least 0.4; `extremity` with two pieces, or narrower than 200 mm
+with at least 5 % bone; `chest` with at least 25 % lung; `pelvis` with at least 1.5 % lateral bone
+and under 4 % lung; otherwise `abdomen`. Slices above the highest chest slice belong to the chest
+(apices, shoulders). Lengths in mm are then summed: the region is every one of chest and abdomen
+that covers 100 mm or half of the study, otherwise the longest of all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from uvlm.imaging.geometry import to_lps
+from uvlm.imaging.volume import Volume
+
+__all__ = ["RegionGuess", "likely_region"]
+
+BLOCK_MM = 4.0
+PARTS = ("head", "chest", "abdomen", "pelvis", "extremity")
+LONG_ENOUGH_MM = 100.0
+MIN_BODY_CM2 = 20.0
+MIN_BONE = 0.001
+OUTSIDE_AIR_HU = -930.0
+"""Air open to the border of the picture is outside the body below this, lung cut by it above."""
+
+
+@dataclass(frozen=True)
+class RegionGuess:
+    """The likely region, and how it was reached."""
+
+    name: str
+    """"chest", "abdomen", "chest+abdomen", "head", "pelvis", "extremity" or "unknown"."""
+
+    scores: dict[str, float]
+    """Share of the body's length along z that looks like each part."""
+
+    coverage_mm: dict[str, float]
+    """The same in millimetres, parts that do not occur left out."""
+
+
+@dataclass(frozen=True)
+class _Slice:
+    area_cm2: float
+    width_mm: float
+    pieces: int
+    lung: float
+    bone: float
+    lateral: float
+    ring: float
+
+
+def likely_region(
+    volume: Volume, *, offset: float = 0.0, padding: float | None = None
+) -> RegionGuess:
+    """Guess the region of `volume`, whose values are HU + `offset` except where `padding`."""
+    turned, _ = to_lps(volume)
+    steps = tuple(
+        min(n, max(1, int(BLOCK_MM // step)))
+        for n, step in zip(turned.shape, turned.spacing, strict=True)
+    )
+    dz, dy, dx = (step * k for step, k in zip(turned.spacing, steps, strict=True))
+    slabs = _blocks(turned.array, (steps[0], steps[1], steps[2]), offset, padding)
+    slices = [_measure(slab, dy, dx) for slab in slabs]
+    found = [s for s in slices if s is not None]
+    if not found or _bare(found):
+        return RegionGuess("unknown", {}, {})
+    parts = _parts(found)
+    length = {part: parts.count(part) * dz for part in PARTS if part in parts}
+    total = sum(length.values())
+    scores = {part: round(mm / total, 3) for part, mm in length.items()}
+    covered = {part: round(mm, 1) for part, mm in length.items()}
+    return RegionGuess(_name(length, total), scores, covered)
+
+
+def _bare(slices: list[_Slice]) -> bool:
+    """Neither bone nor lung anywhere: a test object, or a crop of one organ."""
+    return all(s.bone < MIN_BONE and s.lung < 0.04 for s in slices)
+
+
+def _blocks(
+    array: NDArray[Any], steps: tuple[int, int, int], offset: float, padding: float | None
+) -> NDArray[np.float32]:
+    """Means over blocks of `steps` voxels in HU; far below -1000 where padding prevails."""
+    kz, ky, kx = steps
+    nz, ny, nx = (n // k for n, k in zip(array.shape, steps, strict=True))
+    result = np.empty((nz, ny, nx), np.float32)
+    for z in range(nz):
+        slab = array[z * kz : (z + 1) * kz, : ny * ky, : nx * kx]
+        hu = np.clip(slab.astype(np.float32) - offset, -1100, 2000)
+        if padding is not None:
+            hu[slab == padding] = -3000
+        result[z] = hu.mean(0).reshape(ny, ky, nx, kx).mean((1, 3))
+    return result
+
+
+def _measure(hu: NDArray[np.float32], dy: float, dx: float) -> _Slice | None:
+    """The numbers of one slice (y, x), or None where there is no body."""
+    fine = max(dy, dx) <= 5.0  # opening coarser pixels would remove limbs, not rims
+    tissue = hu > -300
+    if fine:
+        tissue = ndimage.binary_opening(tissue)
+    pieces, count = ndimage.label(tissue)
+    if count == 0:
+        return None
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    body = _fill(hu, np.isin(pieces, np.flatnonzero(sizes >= 0.2 * sizes.max())))
+    area = int(body.sum())
+    if area * dy * dx / 100 < MIN_BODY_CM2:
+        return None
+    lung = body & (hu > -980) & (hu < -450)
+    if fine:
+        lung = ndimage.binary_opening(lung, np.ones((3, 3)))
+    bone = body & (hu > 280)
+    columns = np.flatnonzero(body.any(axis=0))
+    width = len(columns) * dx
+    off_middle = np.abs(np.nonzero(bone)[1] - columns.mean()) * dx > 0.18 * width
+    enclosed = ndimage.binary_fill_holes(ndimage.binary_closing(bone))
+    return _Slice(
+        area_cm2=area * dy * dx / 100,
+        width_mm=width,
+        pieces=int((sizes >= 0.5 * sizes.max()).sum()),
+        lung=float(lung.sum()) / area,
+        bone=float(bone.sum()) / area,
+        lateral=float(off_middle.sum()) / area,
+        ring=float(enclosed.sum()) / area,
+    )
+
+
+def _fill(hu: NDArray[np.float32], tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tissue and the air it encloses, lungs cut by the border of the picture included."""
+    air, count = ndimage.label(~tissue & (hu > -1150))
+    edge = np.zeros(hu.shape, bool)
+    edge[[0, -1], :] = edge[:, [0, -1]] = True
+    open_air = set(np.unique(air[edge])) - {0}
+    # The circle of a scanner's field of view is a border too.
+    beside_padding = ndimage.binary_dilation(hu <= -1150)
+    open_air |= set(np.unique(air[beside_padding])) - {0}
+    medians = ndimage.median(hu, air, range(1, count + 1)) if count else []
+    outside = [i for i in open_air if medians[i - 1] < OUTSIDE_AIR_HU]
+    filled: NDArray[np.bool_] = tissue | ((air > 0) & ~np.isin(air, outside))
+    return filled
+
+
+def _parts(slices: list[_Slice]) -> list[str]:
+    """The part each slice belongs to; slices run from the feet to the head."""
+    parts = [_part(s) for s in slices]
+    if "chest" in parts:
+        top = len(parts) - 1 - parts[::-1].index("chest")
+        above = ["chest" if part in ("abdomen", "pelvis") else part for part in parts[top:]]
+        parts[top:] = above
+    return parts
+
+
+def _part(s: _Slice) -> str:
+    if s.ring >= 0.4:
+        return "head"
+    if s.lung >= 0.25:
+        return "chest"
+    if s.pieces >= 2 or (s.width_mm < 200 and s.bone >= 0.05):
+        return "extremity"
+    return "pelvis" if s.lateral >= 0.015 and s.lung < 0.04 else "abdomen"
+
+
+def _name(length: dict[str, float], total: float) -> str:
+    trunk = [
+        part
+        for part in ("chest", "abdomen")
+        if length.get(part, 0.0) >= min(LONG_ENOUGH_MM, total / 2)
+    ]
+    return "+".join(trunk) or max(length, key=lambda part: length[part])

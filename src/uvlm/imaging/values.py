@@ -1,0 +1,151 @@
+"""From the numbers a file stores to Hounsfield units or labels, and the refusal of the wrong kind.
+
+Shapes: every array is (z, y, x). Work goes slab by slab along z, so that no float64 copy of a
+whole volume is ever made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uvlm.errors import ImageError
+
+__all__ = ["image_values", "label_values", "looks_like_mask", "refuse_mask"]
+
+INT16 = np.iinfo(np.int16)
+FLOAT32_MAX = np.finfo(np.float32).max
+MASK_VALUES = 150
+"""A mask has no more distinct values: TotalSegmentator has 117 classes, a CT thousands."""
+MASK_VALUES_WIDE = 64
+"""The same for label maps numbered beyond 255, where a CT stored unsigned could also lie."""
+
+
+def image_values(
+    raw: NDArray[Any], path: Path | str, slope: float = 1.0, intercept: float = 0.0
+) -> NDArray[Any]:
+    """`raw * slope + intercept` as int16 where that loses nothing, otherwise as float32.
+
+    Raises:
+        ImageError: NaN or infinite voxels (says how many), or a data type that is no single number.
+    """
+    _refuse_types(raw, path)
+    unscaled = slope == 1.0 and intercept == 0.0
+    if unscaled and np.can_cast(raw.dtype, np.int16):
+        return raw.astype(np.int16, copy=False)
+    _refuse_non_finite(raw, path)
+    if unscaled and not _integral(raw[raw.shape[0] // 2]):
+        return raw.astype(np.float32, copy=False)
+    return _scaled(raw, slope, intercept)
+
+
+def _scaled(raw: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+    result: NDArray[Any] = np.empty(raw.shape, np.int16)
+    for z, stored in enumerate(raw):
+        slab = stored.astype(np.float64) * slope + intercept
+        if result.dtype == np.int16 and not (
+            _integral(slab) and INT16.min <= slab.min() and slab.max() <= INT16.max
+        ):
+            # int16 to float32 is exact, so what was converted so far stays right.
+            result = result.astype(np.float32)
+        result[z] = slab
+    return result
+
+
+def label_values(
+    raw: NDArray[Any], path: Path | str, slope: float = 1.0, intercept: float = 0.0
+) -> NDArray[Any]:
+    """Labels as uint8, or uint16 where a label exceeds 255.
+
+    Raises:
+        ImageError: values that are no labels: not integers, negative, above 65535, or as many
+            distinct ones as only an image has (more than 1024).
+    """
+    _refuse_types(raw, path)
+    remedy = "Give a mask of whole numbers, 0 for background; this looks like an image."
+    scaled = slope != 1.0 or intercept != 0.0
+    if scaled or raw.dtype.kind == "f":
+        _refuse_non_finite(raw, path)
+        result = np.empty(raw.shape, np.int64)
+        for z, stored in enumerate(raw):
+            slab = stored.astype(np.float64) * slope + intercept if scaled else stored
+            if not _integral(slab):
+                raise ImageError.about(path, "values that are not whole numbers", remedy)
+            result[z] = slab
+        raw = result
+    low, high = int(raw.min()), int(raw.max())
+    if low < 0 or high > 65535:
+        raise ImageError.about(path, f"values from {low} to {high} in a mask", remedy)
+    if high > 1024 and _distinct(raw, 1024) > 1024:
+        raise ImageError.about(path, "more than 1024 distinct values in a mask", remedy)
+    return raw.astype(np.uint8 if high < 256 else np.uint16, copy=False)
+
+
+def looks_like_mask(array: NDArray[Any]) -> bool:
+    """Whether an image is really a label map.
+
+    The rule: whole numbers, none negative, and either at most 150 distinct values within 0..255,
+    or at most 64 distinct values with 0 the commonest and nine of ten x-neighbours equal (label
+    maps numbered beyond 255). A CT, even one stored unsigned or shifted, has noise and hence
+    thousands of distinct values; one in Hounsfield units has negative ones (air, fat).
+    """
+    if array.dtype.kind == "f" or array.min() < 0:
+        return False
+    wide = array.max() > 255
+    limit = MASK_VALUES_WIDE if wide else MASK_VALUES
+    if _distinct(array, limit) > limit:
+        return False
+    if not wide:
+        return True
+    values, counts = np.unique(array, return_counts=True)
+    flat = np.mean(array[..., 1:] == array[..., :-1]) if array.shape[2] > 1 else 0.0
+    return bool(values[counts.argmax()] == 0 and flat >= 0.9)
+
+
+def refuse_mask(array: NDArray[Any], path: Path | str) -> None:
+    """Raise ImageError where `array`, read as an image, is a label map by `looks_like_mask`."""
+    if looks_like_mask(array):
+        raise ImageError.about(
+            path,
+            f"whole numbers from {int(array.min())} to {int(array.max())} with few distinct "
+            "values: a mask, not an image",
+            "Give the CT image this mask belongs to.",
+        )
+
+
+def _distinct(array: NDArray[Any], limit: int) -> int:
+    """Number of distinct values; counting stops at the first slab that passes `limit`."""
+    seen = np.unique(array[array.shape[0] // 2])
+    for slab in array:
+        if len(seen) > limit:
+            break
+        seen = np.union1d(seen, slab)
+    return len(seen)
+
+
+def _integral(slab: NDArray[Any]) -> bool:
+    return slab.dtype.kind in "iu" or bool((np.rint(slab) == slab).all())
+
+
+def _refuse_types(raw: NDArray[Any], path: Path | str) -> None:
+    if raw.dtype.names or raw.dtype.kind not in "iufb" or raw.dtype.itemsize > 8:
+        what = "colours (RGB)" if raw.dtype.names else f"values of type {raw.dtype}"
+        raise ImageError.about(
+            path, what, "Export one number per voxel, in Hounsfield units (int16 or float32)."
+        )
+
+
+def _refuse_non_finite(raw: NDArray[Any], path: Path | str) -> None:
+    """What float32 cannot hold counts as infinite; NaN fails the comparison."""
+    if raw.dtype.kind != "f" or all((np.abs(slab) <= FLOAT32_MAX).all() for slab in raw):
+        return
+    nan = int(np.isnan(raw).sum())
+    infinite = int((np.abs(raw) > FLOAT32_MAX).sum())
+    raise ImageError.about(
+        path,
+        f"{nan} NaN and {infinite} infinite voxels of {raw.size}",
+        "Export it again, or replace them with -1024 (air) if they lie outside the scan.",
+    )

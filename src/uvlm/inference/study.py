@@ -1,0 +1,145 @@
+"""One study on its way into a model: read, checked, prepared once per preprocessing.
+
+Files prepared earlier (`.b2nd`) skip the preparation, so theirs must be the model's: another one
+is refused, an unknown one is used with a warning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uvlm.errors import BundleError, ImageError
+from uvlm.imaging.audit import Audit, check
+from uvlm.imaging.geometry import orientation_code
+from uvlm.imaging.preprocess import Grid, PreprocessSpec, prepare, restore_labels
+from uvlm.imaging.readers import read_volume
+from uvlm.imaging.store import read_meta
+from uvlm.imaging.volume import Volume
+
+__all__ = ["Study", "read_study", "region_flag"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Study:
+    """A readable CT and what was noticed while reading it."""
+
+    path: Path
+    """As given."""
+
+    volume: Volume
+    """HU on the input's own grid."""
+
+    audit: Audit | None
+    """None for a file whose preprocessing is unknown: it may hold anything but HU."""
+
+    prepared: bool
+    """A `.b2nd` file: already on a model's grid."""
+
+    spec_hash: str | None
+    """Preprocessing of a prepared file; None if it carries no metadata."""
+
+    notes: tuple[str, ...]
+    """One sentence each."""
+
+    _cache: dict[str, tuple[NDArray[np.float32], Grid | None]] = field(default_factory=dict)
+
+    def input_for(self, spec: PreprocessSpec, part: str) -> NDArray[np.float32]:
+        """(z, y, x) z-scored array for a model trained with `spec`.
+
+        Raises:
+            BundleError: the file was prepared in another way than the model's.
+            ImageError: a prepared file without metadata has another shape than the model's.
+        """
+        if spec.hash not in self._cache:
+            self._cache[spec.hash] = self._prepare(spec, part)
+        return self._cache[spec.hash][0]
+
+    def on_own_grid(self, labels: NDArray[Any], spec: PreprocessSpec) -> NDArray[Any]:
+        """A label map on the grid of `input_for(spec)`, brought to the input's own."""
+        grid = self._cache[spec.hash][1]
+        return labels if grid is None else restore_labels(labels, grid)
+
+    def _prepare(self, spec: PreprocessSpec, part: str) -> tuple[NDArray[np.float32], Grid | None]:
+        if not self.prepared:
+            prepared = prepare(self.volume, spec)
+            return prepared.normalised(), prepared.grid
+        if self.spec_hash is not None and self.spec_hash != spec.hash:
+            raise BundleError.about(
+                self.path,
+                f"it was prepared with {self.spec_hash}, the bundle's {part} part was trained "
+                f"with {spec.hash}",
+                "Give the original study, or prepare it with the bundle's preprocessing.",
+            )
+        if self.volume.shape != tuple(spec.shape):
+            raise ImageError.about(
+                self.path,
+                f"its shape is {self.volume.shape}, the bundle's {part} part needs "
+                f"{tuple(spec.shape)} (z, y, x)",
+                "Give the original study.",
+            )
+        return _standardised(self.volume.array, spec), None
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """Shape (z, y, x), spacing in mm and orientation of the input."""
+        return {
+            "shape": list(self.volume.shape),
+            "spacing_mm": [round(value, 4) for value in self.volume.spacing],
+            "orientation": orientation_code(self.volume.affine),
+        }
+
+
+def _standardised(array: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
+    values = array.astype(np.float32)
+    if spec.normalise == "none":
+        return values
+    spread = float(values.std(dtype=np.float64)) or 1.0
+    result: NDArray[np.float32] = (values - np.float32(values.mean(dtype=np.float64))) / spread
+    return result.astype(np.float32, copy=False)
+
+
+def read_study(path: Path, series: str | None = None) -> Study:
+    """Read and check one CT.
+
+    Raises:
+        ImageError: it cannot be read or is not a usable CT; the message says why.
+    """
+    volume = read_volume(path, series=series)
+    if volume.provenance.format != "b2nd":
+        audit = check(volume)
+        notes = (*audit.warnings, *volume.provenance.notes)
+        return Study(
+            path=path, volume=volume, audit=audit, prepared=False, spec_hash=None, notes=notes
+        )
+    meta = read_meta(path)
+    if meta is None:
+        note = f"{path.name} carries no metadata: its preprocessing and spacing are unknown."
+        notes = tuple(dict.fromkeys((note, *volume.provenance.notes)))
+        return Study(
+            path=path, volume=volume, audit=None, prepared=True, spec_hash=None, notes=notes
+        )
+    audit = check(volume)
+    notes = (*audit.warnings, *volume.provenance.notes)
+    return Study(
+        path=path, volume=volume, audit=audit, prepared=True, spec_hash=meta.spec_hash, notes=notes
+    )
+
+
+def region_flag(study: Study, region: str) -> tuple[str | None, str | None]:
+    """(flag, note) on the study's body region against the model's `region`."""
+    seen = "unknown" if study.audit is None else study.audit.region
+    if seen == "unknown":
+        return None, f"The body region could not be recognised; the model was trained on {region}."
+    if seen != region:
+        return (
+            f"This looks like a study of the {seen}; the model was trained on the {region}. "
+            "Nothing below can be trusted."
+        ), None
+    return None, None
+
+

@@ -1,0 +1,237 @@
+"""The language decoder: pre-norm transformer with rotary positions, visual injection and KV cache.
+
+Shapes: B batch, T positions of this call, S positions so far, K visual tokens, E width, H heads,
+        F width of a head, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uvlm.models.config import DecoderConfig
+from uvlm.models.injection import VisualPlan
+from uvlm.models.layout import TokenLayout
+
+__all__ = ["Decoder", "KVCache", "LogitsAt", "rotary_table", "rotate"]
+
+LogitsAt = Tensor | slice | None
+"""Which text positions of a call get logits: all (None), a slice, indices (n,), or a mask (B, T)
+whose True positions come out flattened as (n, V)."""
+
+
+def rotary_table(
+    length: int, head_width: int, base: float, device: torch.device | str | None = None
+) -> Tensor:
+    """(2, length, F / 2): cosine and sine of position times frequency, float32."""
+    exponents = torch.arange(0, head_width, 2, device=device, dtype=torch.float32) / head_width
+    positions = torch.arange(length, device=device, dtype=torch.float32)
+    angles = torch.outer(positions, base**-exponents)
+    return torch.stack((angles.cos(), angles.sin()))
+
+
+def rotate(x_BTXHF: Tensor, table: Tensor) -> Tensor:
+    """Turn the pair (i, i + F/2) of each head by its position's angle; `table` is (2, T, F / 2).
+
+    A rotation keeps norms, and the product of two rotated vectors depends only on how far apart
+    they stand.
+    """
+    cos, sin = table[:, :, None, None]
+    first, second = x_BTXHF.float().chunk(2, dim=-1)
+    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return turned.type_as(x_BTXHF)
+
+
+class KVCache:
+    """Keys, values and rotary table of a fixed number of positions, allocated once."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        *,
+        batch: int,
+        capacity: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        head_width = config.width // config.heads
+        shape = (config.layers, 2, batch, config.heads, capacity, head_width)
+        self.store = torch.empty(shape, device=device, dtype=dtype)
+        self.rotary = rotary_table(capacity, head_width, config.rope_base, device)
+        self.capacity = capacity
+        self.length = 0
+        """Positions filled in every layer."""
+
+    def extend(self, layer: int, keys_BHTF: Tensor, values_BHTF: Tensor) -> tuple[Tensor, Tensor]:
+        """Write this call's keys and values behind the cached ones; (B, H, S, F) of both."""
+        stop = self.length + keys_BHTF.shape[2]
+        keys, values = self.store[layer]
+        keys[:, :, self.length : stop] = keys_BHTF
+        values[:, :, self.length : stop] = values_BHTF
+        return keys[:, :, :stop], values[:, :, :stop]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; query, key and value come from one matrix."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x_BTE: Tensor,
+        rotary: Tensor,
+        visible_TS: Tensor | None,
+        cache: KVCache | None,
+        layer: int,
+    ) -> Tensor:
+        qkv_BT3HF = self.qkv(x_BTE).unflatten(-1, (3, self.heads, -1))
+        q_BHTF, k_BHTF = rotate(qkv_BT3HF[:, :, :2], rotary).permute(2, 0, 3, 1, 4)
+        v_BHTF = qkv_BT3HF[:, :, 2].transpose(1, 2)
+        k_BHSF, v_BHSF = cache.extend(layer, k_BHTF, v_BHTF) if cache else (k_BHTF, v_BHTF)
+        read_BHTF = F.scaled_dot_product_attention(q_BHTF, k_BHSF, v_BHSF, attn_mask=visible_TS)
+        read_BTE: Tensor = self.out(read_BHTF.transpose(1, 2).flatten(2))
+        return read_BTE
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.width)
+        self.attention = Attention(config.width, config.heads)
+        self.norm2 = nn.LayerNorm(config.width)
+        self.ffn = nn.Sequential(
+            nn.Linear(config.width, config.ffn), nn.GELU(), nn.Linear(config.ffn, config.width)
+        )
+
+    def forward(
+        self,
+        h_BTE: Tensor,
+        rotary: Tensor,
+        visible_TS: Tensor | None,
+        cache: KVCache | None,
+        layer: int,
+    ) -> Tensor:
+        h_BTE = h_BTE + self.attention(self.norm1(h_BTE), rotary, visible_TS, cache, layer)
+        h_BTE = h_BTE + self.ffn(self.norm2(h_BTE))
+        return h_BTE
+
+
+class Decoder(nn.Module):
+    """Embeddings in, logits out; the output matrix is the embedding matrix.
+
+    Shape:
+        embeddings: (B, T, E), the positions of `layout` that follow the cached ones
+        result: (B, T', V), T' text positions of this call, or those named by `logits_at`
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.apply(self._initialise)
+
+    @staticmethod
+    def _initialise(module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+    def new_cache(self, batch: int, capacity: int) -> KVCache:
+        """An empty cache on the decoder's device, for `capacity` positions, vision included."""
+        weight = self.embedding.weight
+        return KVCache(
+            self.config, batch=batch, capacity=capacity, device=weight.device, dtype=weight.dtype
+        )
+
+    def forward(
+        self,
+        embeddings_BTE: Tensor,
+        layout: TokenLayout,
+        plan: VisualPlan | None = None,
+        cache: KVCache | None = None,
+        logits_at: LogitsAt = None,
+    ) -> tuple[Tensor, KVCache | None]:
+        """Logits at text positions, and the cache with this call's positions added.
+
+        Visual positions never get logits: nothing is predicted there.
+        """
+        first_text = max(layout.text.start - (cache.length if cache else 0), 0)
+        h_BTE = self.hidden(embeddings_BTE, layout, plan, cache)[:, first_text:]
+        if isinstance(logits_at, Tensor) and logits_at.dtype == torch.bool:
+            h_BTE = h_BTE[logits_at]
+        elif logits_at is not None:
+            h_BTE = h_BTE[:, logits_at]
+        return self.head(h_BTE), cache
+
+    def head(self, h_BTE: Tensor) -> Tensor:
+        """Hidden states to logits."""
+        return F.linear(self.norm(h_BTE), self.embedding.weight)
+
+    def hidden(
+        self,
+        embeddings_BTE: Tensor,
+        layout: TokenLayout,
+        plan: VisualPlan | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Hidden states of this call's positions before the final normalisation.
+
+        Raises:
+            ValueError: the positions do not fit the layout, the cache or the plan.
+        """
+        start = cache.length if cache else 0
+        self._check(embeddings_BTE, layout, plan, cache)
+        if cache:
+            rotary = cache.rotary[:, start : len(layout)]
+        else:
+            head_width = self.config.width // self.config.heads
+            rotary = rotary_table(
+                len(layout), head_width, self.config.rope_base, embeddings_BTE.device
+            )
+        visible_TS = layout.visible(start, embeddings_BTE.device)
+        h_BTE = embeddings_BTE
+        for index, block in enumerate(self.blocks):
+            if plan is not None:
+                h_BTE = plan.inject(index + 1, h_BTE, layout)
+            h_BTE = block(h_BTE, rotary, visible_TS, cache, index)
+        if cache:
+            cache.length = len(layout)
+        return h_BTE
+
+    def _check(
+        self,
+        embeddings_BTE: Tensor,
+        layout: TokenLayout,
+        plan: VisualPlan | None,
+        cache: KVCache | None,
+    ) -> None:
+        start = cache.length if cache else 0
+        given = embeddings_BTE.shape[1]
+        if start + given != len(layout):
+            raise ValueError(
+                f"the layout has {len(layout)} positions, got {given} embeddings after {start} "
+                "cached positions"
+            )
+        if cache and len(layout) > cache.capacity:
+            raise ValueError(f"{len(layout)} positions do not fit a cache of {cache.capacity}")
+        if plan is None:
+            return
+        if start:
+            raise ValueError(f"vision enters with the first positions, not after {start} of them")
+        beyond = [layer for layer in plan.per_layer if not 1 <= layer <= self.config.layers]
+        if beyond or plan.prefix.shape[1] != layout.num_vision:
+            raise ValueError(
+                f"the plan has {plan.prefix.shape[1]} visual tokens for layers "
+                f"{sorted(plan.per_layer)}; the layout has {layout.num_vision} and the decoder "
+                f"{self.config.layers} layers"
+            )

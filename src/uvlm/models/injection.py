@@ -1,0 +1,54 @@
+"""What a decoder receives from vision, whichever encoder it comes from.
+
+Shapes: B batch, K visual tokens, E width of the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from uvlm.models.layout import MaskKind, TokenLayout
+
+__all__ = ["VisualPlan"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VisualPlan:
+    """Visual tokens at the input, and what is added to them before each layer (Eq. 5).
+
+    Raises:
+        ValueError: an injected sequence differs in shape from the prefix.
+    """
+
+    prefix: Tensor
+    """(B, K, E), the input embeddings at the vision positions."""
+
+    per_layer: Mapping[int, Tensor] = field(default_factory=dict)
+    """Decoder layer, counted from 1 -> (B, K, E), added before that layer."""
+
+    mask: MaskKind = "vision_bidirectional"
+    """Who sees whom among the visual tokens."""
+
+    def __post_init__(self) -> None:
+        for layer, tokens in self.per_layer.items():
+            if tokens.shape != self.prefix.shape:
+                raise ValueError(
+                    f"injection before layer {layer} has shape {tuple(tokens.shape)}, "
+                    f"the visual prefix {tuple(self.prefix.shape)}; they must be equal"
+                )
+
+    def layout(self, num_text: int) -> TokenLayout:
+        """Positions of these visual tokens followed by `num_text` text tokens."""
+        return TokenLayout(num_vision=self.prefix.shape[1], num_text=num_text, mask=self.mask)
+
+    def inject(self, layer: int, hidden_BTE: Tensor, layout: TokenLayout) -> Tensor:
+        """Hidden states of a whole sequence, with this layer's tokens added at vision positions."""
+        tokens_BKE = self.per_layer.get(layer)
+        if tokens_BKE is None:
+            return hidden_BTE
+        before, after = layout.vision.start, hidden_BTE.shape[1] - layout.vision.stop
+        return hidden_BTE + F.pad(tokens_BKE, (0, 0, before, after))

@@ -1,0 +1,92 @@
+"""U-VLM's models of task 2 and 3: the shared encoder with a class head, or with a decoder.
+
+Shapes: B batch, C labels or channels, D H W voxels along z y x, T text tokens, E decoder width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from uvlm.errors import ConfigError
+from uvlm.models.align import AlignStages
+from uvlm.models.config import ClassificationConfig, ReportConfig
+from uvlm.models.decoder import Decoder, LogitsAt
+from uvlm.models.encoder import Encoder
+from uvlm.models.heads import QueryHead
+from uvlm.models.injection import VisualPlan
+from uvlm.models.layout import TokenLayout
+
+__all__ = ["ClassificationModel", "ReportModel"]
+
+
+class ClassificationModel(nn.Module):
+    """A volume in, one logit per label out (Eq. 2).
+
+    Shape:
+        x: (B, in_channels, D, H, W)
+        result: (B, C)
+    """
+
+    def __init__(self, config: ClassificationConfig) -> None:
+        super().__init__()
+        if not config.classes:
+            raise ConfigError("classification needs classes; take them from the catalog's labels.")
+        self.config = config
+        self.encoder = Encoder(config.encoder)
+        self.head = QueryHead(config.encoder.features[-1], len(config.classes), config.heads)
+
+    def forward(self, x_BCDHW: Tensor) -> Tensor:
+        return self.classify(self.encoder(x_BCDHW))
+
+    def classify(self, stages: Sequence[Tensor]) -> Tensor:
+        """`forward` from the encoder's stages on."""
+        logits: Tensor = self.head(stages[-1])
+        return logits
+
+
+class ReportModel(nn.Module):
+    """A volume and text tokens in, next-token logits out (Eq. 3 to 5).
+
+    `forward` is `decode(visual_plan(encoder(x)), tokens)`; callers that have one part already,
+    such as the encoder's stages or the plan of a study, start there.
+
+    Shape:
+        x: (B, in_channels, D, H, W), D H W = config.shape
+        tokens: (B, T), text only (the vision markers are added here), padded at the end
+        result: (B, T, V), position t predicts token t + 1; or those `logits_at` names
+    """
+
+    def __init__(self, config: ReportConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.marker_ids = config.marker_ids
+        self.encoder = Encoder(config.encoder)
+        self.align = AlignStages(config)
+        self.decoder = Decoder(config.decoder)
+
+    def forward(self, x_BCDHW: Tensor, tokens_BT: Tensor, *, logits_at: LogitsAt = None) -> Tensor:
+        plan = self.visual_plan(self.encoder(x_BCDHW))
+        return self.decode(plan, tokens_BT, logits_at=logits_at)
+
+    def visual_plan(self, stages: Sequence[Tensor]) -> VisualPlan:
+        """What the decoder receives from the encoder's stages."""
+        plan: VisualPlan = self.align(stages)
+        return plan
+
+    def decode(self, plan: VisualPlan, tokens_BT: Tensor, *, logits_at: LogitsAt = None) -> Tensor:
+        """Logits at the text positions, without a cache."""
+        embeddings_BLE, layout = self.embed(plan, tokens_BT)
+        logits, _ = self.decoder(embeddings_BLE, layout, plan, logits_at=logits_at)
+        return torch.as_tensor(logits)
+
+    def embed(self, plan: VisualPlan, tokens_BT: Tensor) -> tuple[Tensor, TokenLayout]:
+        """Embeddings of the whole sequence, `<vision_start> vision <vision_end> text`, and where
+        each part sits."""
+        ids_B2 = tokens_BT.new_tensor(self.marker_ids).expand(len(tokens_BT), 2)
+        start_B1E, end_B1E = self.decoder.embedding(ids_B2).split(1, dim=1)
+        text_BTE = self.decoder.embedding(tokens_BT)
+        embeddings_BLE = torch.cat((start_B1E, plan.prefix, end_B1E, text_BTE), dim=1)
+        return embeddings_BLE, plan.layout(tokens_BT.shape[1])

@@ -1,0 +1,127 @@
+"""Everything a training run is told. No torch import: command-line help and recipes read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from uvlm.data.config import DataConfig
+from uvlm.errors import ConfigError
+from uvlm.models.config import ClassificationConfig, ReportConfig, SegmentationConfig
+
+__all__ = ["LoopConfig", "OptimConfig", "RunConfig", "TaskName"]
+
+TaskName = Literal["segmentation", "classification", "report"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Optimiser and schedule. Weight decay applies to every parameter, as in the authors' runs."""
+
+    name: Literal["sgd", "adamw"] = "adamw"
+    """SGD has momentum 0.99 and Nesterov's correction; AdamW has betas 0.9 and 0.999."""
+
+    lr: float = 2e-5
+    """Learning rate at the first step, without the warm-up."""
+
+    weight_decay: float = 0.01
+    """Pull of every weight towards zero."""
+
+    encoder_lr: float = 1.0
+    """Learning rate of the encoder in multiples of `lr`; 0 freezes it."""
+
+    warmup: int = 0
+    """Steps over which the learning rate rises linearly from zero."""
+
+    power: float = 0.9
+    """Exponent of the polynomial fall to zero at the last step."""
+
+    clip: float = 12.0
+    """Largest norm of the gradient; larger ones are scaled down to it."""
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.clip <= 0 or min(self.encoder_lr, self.warmup, self.power) < 0:
+            raise ConfigError(
+                "lr and clip must be positive; encoder_lr, warmup and power must not be negative."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long, how precisely, and how often to look, save and validate."""
+
+    steps: int = 250_000
+    """Optimiser steps (authors: 1,000 epochs of 250)."""
+
+    accumulate: int = 1
+    """Batches whose gradients are averaged for one step."""
+
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision; "no" computes in 32 bits."""
+
+    device: Literal["auto", "cpu"] = "auto"
+    """"auto" takes the GPU if there is one."""
+
+    log_every: int = 10
+    """Steps between two rows of the log."""
+
+    validate_every: int = 250
+    """Steps between two validations; the last step is always validated."""
+
+    validate_studies: int = 100
+    """Most studies per validation (authors: 50 batches)."""
+
+    checkpoint_every: int = 250
+    """Steps between two checkpoints; a killed run loses at most so many."""
+
+    def __post_init__(self) -> None:
+        counts = (self.steps, self.accumulate, self.log_every, self.validate_every)
+        if min(*counts, self.validate_studies, self.checkpoint_every) < 1:
+            raise ConfigError("every number of steps, studies and rounds must be at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run; recipes return it, `--any.field value` changes it."""
+
+    model: SegmentationConfig | ClassificationConfig | ReportConfig
+    """The network, whose kind names the task. Classes and shape come from the catalog."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Which studies, and how batches are made of them."""
+
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimiser and schedule."""
+
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    """Length, precision and rhythm."""
+
+    init: Path | None = None
+    """Bundle of the earlier tasks: its encoder is the start, its parts stay in the new bundle."""
+
+    tokenizer: Path | None = None
+    """A Hugging Face tokenizer.json for reports; None trains one on the training reports, with at
+    most model.decoder.vocab_size entries."""
+
+    seed: int = 0
+    """Of the weights, of the order of studies and of their augmentation."""
+
+    out: Path | None = None
+    """Folder for the log, the checkpoint and the bundle."""
+
+    def __post_init__(self) -> None:
+        if self.task == "report" and self.data.augment.mirror:
+            raise ConfigError("reports name places; a mirrored volume would contradict its report.")
+        if self.task != "segmentation" and self.data.patch not in (None, self.data.shape):
+            raise ConfigError(f"{self.task} needs whole volumes; leave data.patch unset.")
+        self.model.encoder.stage_grid(
+            self.data.patch or self.data.shape, self.model.encoder.num_stages
+        )
+
+    @property
+    def task(self) -> TaskName:
+        """Follows from the kind of network."""
+        if isinstance(self.model, SegmentationConfig):
+            return "segmentation"
+        return "classification" if isinstance(self.model, ClassificationConfig) else "report"

@@ -1,0 +1,49 @@
+"""Optimiser and learning rate; the rate is a function of the step, so resuming needs no schedule."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from uvlm.training.config import OptimConfig
+
+__all__ = ["build_optimizer", "learning_rate", "set_learning_rate"]
+
+
+def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """Two groups: the encoder at its own multiple of the rate, and the rest.
+
+    An `encoder_lr` of 0 takes the encoder's parameters out of training altogether.
+    """
+    encoder = list(model.encoder.parameters())  # type: ignore[union-attr, operator]
+    inside = {id(parameter) for parameter in encoder}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in inside]
+    groups = [{"params": rest, "scale": 1.0}]
+    if config.encoder_lr > 0:
+        groups.append({"params": encoder, "scale": config.encoder_lr})
+    else:
+        for parameter in encoder:
+            parameter.requires_grad_(False)
+    if config.name == "sgd":
+        return torch.optim.SGD(
+            groups, config.lr, momentum=0.99, nesterov=True, weight_decay=config.weight_decay
+        )
+    return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
+
+
+def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
+    """Rate of step `step` of `steps` (counted from 1): linear rise, then polynomial fall."""
+    if step <= config.warmup:
+        return config.lr * step / config.warmup
+    share = (step - 1 - config.warmup) / max(steps - config.warmup, 1)
+    return float(config.lr * (1 - share) ** config.power)
+
+
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, config: OptimConfig, step: int, steps: int
+) -> float:
+    """Give each group its rate for this step; returns the base rate."""
+    rate = learning_rate(config, step, steps)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
+    return rate

@@ -10,7 +10,24 @@ from uvlm.errors import InputError
 from uvlm.evaluation.floors import constant_report, random_reports
 from uvlm.evaluation.text import bleu
 
-WORDS = "the lungs heart liver are is clear normal no effusion nodule 4 mm left right .".split(" ")
+WORDS = [
+    "the",
+    "lungs",
+    "heart",
+    "liver",
+    "are",
+    "is",
+    "clear",
+    "normal",
+    "no",
+    "effusion",
+    "nodule",
+    "4",
+    "mm",
+    "left",
+    "right",
+    ".",
+]
 
 
 def reports(number, seed):

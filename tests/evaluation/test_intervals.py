@@ -1,4 +1,4 @@
-"""The paired bootstrap is paired, by patient, fast, and covers the truth about as often as it says."""
+"""The paired bootstrap is paired, by patient, fast, and covers the truth as often as it says."""
 
 import time
 

@@ -12,7 +12,9 @@ from pycocoevalcap.bleu.bleu import Bleu
 from uvlm.errors import InputError, MissingExtraError
 from uvlm.evaluation.text import bleu, bleu_from_counts, vlm3d_clean
 
-WORDS = st.lists(st.sampled_from("the lungs are clear . effusion no 4 mm nodule".split(" ")))
+WORDS = st.lists(
+    st.sampled_from(["the", "lungs", "are", "clear", ".", "effusion", "no", "4", "mm", "nodule"])
+)
 SENTENCE = WORDS.map(" ".join)
 FULL = WORDS.map(lambda words: " ".join(["normal", *words]))
 

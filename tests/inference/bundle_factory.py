@@ -65,9 +65,7 @@ def tiny_bundle(
         encoder=ENCODER,
         shape=(32, 32, 32),
         injection=InjectionConfig(hidden=16),
-        decoder=DecoderConfig(
-            vocab_size=tokenizer.vocab_size, layers=4, width=32, heads=2, ffn=64
-        ),
+        decoder=DecoderConfig(vocab_size=tokenizer.vocab_size, layers=4, width=32, heads=2, ffn=64),
         vision_start_id=tokenizer.vision_start_id,
         vision_end_id=tokenizer.vision_end_id,
     )

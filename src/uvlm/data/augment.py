@@ -119,7 +119,9 @@ class Augmenter:
             transforms.append(MirrorTransform(allowed_axes=config.mirror))
         self.transform = ComposeTransforms(transforms)
 
-    def __call__(self, image: Tensor, seg: Tensor | None, seed: int) -> tuple[Tensor, Tensor | None]:
+    def __call__(
+        self, image: Tensor, seg: Tensor | None, seed: int
+    ) -> tuple[Tensor, Tensor | None]:
         with fixed_random_state(seed):
             sample = self.transform(image=image, segmentation=seg)
         return sample["image"].contiguous(), sample["segmentation"]

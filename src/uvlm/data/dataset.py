@@ -40,12 +40,12 @@ VOXELS_PER_CLASS = 100
 class Draw(NamedTuple):
     """What a sampler asks a dataset for."""
 
-    index: int
+    study: int
     seed: int
 
 
 class StudyDataset(Dataset[Sample]):
-    """Rows of a catalog; `dataset[Draw(index, seed)]` is a sample.
+    """Rows of a catalog; `dataset[Draw(study, seed)]` is a sample.
 
     Args:
         rows: studies, of which all have what `need` names
@@ -84,7 +84,7 @@ class StudyDataset(Dataset[Sample]):
         return len(self.rows)
 
     def __getitem__(self, draw: Draw) -> Sample:
-        row = self.rows[draw.index]
+        row = self.rows[draw.study]
         rng = np.random.default_rng(draw.seed)
         corner = self._corner(row, rng)
         image = torch.from_numpy(self._read_image(row, corner))
@@ -159,9 +159,7 @@ class StudyDataset(Dataset[Sample]):
             )
         return stored
 
-    def _region(
-        self, corner: Grid
-    ) -> tuple[tuple[slice, slice, slice], list[tuple[int, int]]]:
+    def _region(self, corner: Grid) -> tuple[tuple[slice, slice, slice], list[tuple[int, int]]]:
         """Where patch and margin lie in the volume, and how far they reach beyond it."""
         slices, padding = [], []
         axes = zip(corner, self.patch, self.margin, self.config.shape, strict=True)

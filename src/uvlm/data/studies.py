@@ -1,4 +1,4 @@
-"""The studies of a run: one or several catalogs that agree, divided into training and validation."""
+"""The studies of a run: catalogs that agree, divided into training and validation."""
 
 from __future__ import annotations
 

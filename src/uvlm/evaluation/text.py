@@ -62,7 +62,7 @@ class BleuScore:
 
 def vlm3d_clean(text: str) -> str:
     """The challenge's cleaning, for reference and hypothesis alike."""
-    for unwanted in ("\n", '"', "_", "<|eot_id|>"):
+    for unwanted in ("<|eot_id|>", "\n", '"', "_"):
         text = text.replace(unwanted, "")
     return text.replace(" . ", ".")
 

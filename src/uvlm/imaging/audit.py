@@ -3,18 +3,19 @@
 Rules, in order; the first that applies gives the verdict:
 
 1. One value throughout, or a range no 16-bit scanner writes: `unknown`.
-2. Padding is an exact value that fills a corner column of the volume, holds at least 0.5 % of the
-   voxels, and is either the lowest value with a gap of 50 or more above it (-3024, -2000, ...), or
-   stands alone within the range (0 outside the body). It is left out of everything that follows.
+2. Padding is an exact value found at a corner of the volume that holds at least 0.5 % of the voxels
+   and is either the lowest with a gap of 50 above it (-3024, -2000, ...) or has twenty times as
+   many as its neighbours (0 outside the body). It is left out of everything that follows.
 3. The central 99 % of the values span less than 60, with fractions (or less than 30 without):
    `scaled` (z-scored, 0 to 1, -1 to 1). Values from exactly 0 to 255: `scaled` (8-bit window).
 4. The lowest and highest value, when they hold at least 0.2 % of the voxels and five times their
    neighbours, are where the values were clipped; they too say nothing about materials.
 5. The histogram is fitted as a mixture of air, lung, fat, soft tissue, contrast and bone for each
-   known offset (`landmarks.misfit`). An explanation counts if its misfit is below 0.45 nats, at
+   known offset (`landmarks.misfit`). An explanation counts if its misfit is below 0.4 nats, at
    least 1 % of the voxels are tissue (-180 to 200 HU) and at least 0.5 % lie below -30 HU: every
-   patient has fat or air. The best is `hu` (offset 0), `shifted` (positive: stored values whose
-   intercept was not applied) or `twice` (negative: intercept applied twice).
+   patient has fat or air (where an intercept applied twice was clipped they may be cut off). The
+   best is `hu` (offset 0), `shifted` (positive: stored values whose intercept was not applied) or
+   `twice` (negative: intercept applied twice).
 6. If none counts, offsets that put a peak of the histogram on a material are tried: `shifted` by
    an unusual amount if its misfit is below 0.3. Otherwise `unknown`.
 
@@ -23,7 +24,7 @@ Only `hu` is usable; `check` refuses the others and says what to do. Warnings ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -49,17 +50,26 @@ OFFSETS: tuple[tuple[float, float], ...] = (
     (0, 0.0), (1024, 0.0), (-1024, 0.0), (8192, 0.0), (-8192, 0.0),
     (1000, 0.1), (-1000, 0.1), (2048, 0.1),
 )  # fmt: skip
-"""(values minus HU, nats it must be better by): intercepts of real scanners, the rarer ones last."""
+"""(values minus HU, nats it must be better by): intercepts in use, the rarer ones last."""
 
-ACCEPTED_MISFIT = 0.45
+ACCEPTED_MISFIT = 0.4
 """Whole volumes and crops of real CT reach 0.31; the same values shifted or halved start at 0.5."""
 
 UNUSUAL_MISFIT = 0.3
 MAX_RANGE = 131_072.0
 PERCENTILES = (0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5)
+PADDING_GAP = 50
 SHORT_MM = 30.0
+COARSE_MM = 7.5
+LUNG_LOST_HU = -500.0
 NATURAL_FLOOR_HU = -950.0
 NATURAL_CEILING_HU = 1900.0
+
+NOT_CT = "Give a CT in Hounsfield units; MR, PET and masks cannot be used."
+NORMALISED = (
+    "they look normalised (z-score, 0 to 1), not like HU. Give the CT before normalisation."
+)
+WINDOWED = "they look like an 8-bit window, not like HU. Give the CT before windowing."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,21 +135,26 @@ class _Ruling:
 
 @dataclass(frozen=True, eq=False)
 class _Values:
-    """The values seen once: range, histogram, and what is not tissue."""
+    """What the histogram shows before any material is looked for."""
 
-    low: float
-    high: float
-    whole: bool
     everything: Histogram
     padding: float | None
-    inside: Histogram
-    """Without padding."""
     clipped: tuple[float | None, float | None]
+
+    @property
+    def inside(self) -> Histogram:
+        """Without padding."""
+        return self.everything.without(self.padding)
 
     @property
     def core(self) -> Histogram:
         """Without padding and without the values at which it was clipped."""
-        return self.inside.without(*self.clipped)
+        return self.everything.without(self.padding, *self.clipped)
+
+    @property
+    def padding_share(self) -> float:
+        count = 0 if self.padding is None else self.everything.count(self.padding)
+        return count / self.everything.total
 
 
 def check(volume: Volume) -> Audit:
@@ -156,30 +171,193 @@ def check(volume: Volume) -> Audit:
 
 def audit(volume: Volume) -> Audit:
     """Judge the values of `volume` (z, y, x) by the rules at the top of this module."""
-    values = _survey(volume.array)
-    ruling = _rule(volume.array, values)
-    landmarks: tuple[Landmark, ...] = ()
-    guess = RegionGuess("unknown", {}, {})
-    if ruling.offset is not None and values is not None:
-        landmarks = find_landmarks(values.core, ruling.offset)
-        guess = likely_region(volume, offset=ruling.offset, padding=values.padding)
+    array = volume.array
+    low, high = float(array.min()), float(array.max())
+    values = _survey(array, low, high)
+    ruling = _rule(array, low, high, values)
+    if values and ruling.offset is not None:
+        values = _air_is_no_padding(values, ruling.offset)
+    landmarks, guess = _look(volume, values, ruling)
     z, y, x = (n * step for n, step in zip(volume.shape, volume.spacing, strict=True))
-    low, high = float(volume.array.min()), float(volume.array.max())
     return Audit(
         verdict=ruling.verdict,
         usable=ruling.verdict == "hu",
-        reason=ruling.reason,
+        reason=_with_landmarks(ruling, landmarks),
         offset=ruling.offset,
         misfit=None if ruling.misfit is None else round(ruling.misfit, 3),
         landmarks=landmarks,
         value_range=(low, high),
-        percentiles=_percentiles(volume.array, values),
+        percentiles=_percentiles(array, values.padding if values else None),
         padding=values.padding if values else None,
-        padding_share=round(_padding_share(values), 4),
+        padding_share=round(values.padding_share, 4) if values else 0.0,
         clipped=values.clipped if values else (None, None),
         field_of_view_mm=(round(z, 2), round(y, 2), round(x, 2)),
         region=guess.name,
         region_scores=guess.scores,
         coverage_mm=guess.coverage_mm,
-        warnings=_warnings(volume, values, ruling),
+        warnings=_warnings(volume, values, ruling, guess.name),
     )
+
+
+def _survey(array: NDArray[Any], low: float, high: float) -> _Values | None:
+    """None where the range is too wide to count."""
+    if high - low > MAX_RANGE:
+        return None
+    everything = histogram(array, low, high)
+    padding = _find_padding(array, everything)
+    inside = everything.without(padding)
+    return _Values(everything, padding, _find_clipping(inside) if inside.total else (None, None))
+
+
+def _find_padding(array: NDArray[Any], hist: Histogram) -> float | None:
+    candidates = []
+    for corner in np.unique(array[:: len(array) - 1 or 1, [0, 0, -1, -1], [0, -1, 0, -1]]):
+        value, count = float(np.rint(corner)), hist.count(float(corner))
+        lowest = value == hist.first and hist.share(value + 1, value + PADDING_GAP) < 1e-4
+        beside = [hist.count(value + step) for step in (-3, -2, -1, 1, 2, 3)]
+        alone = value != hist.first and count > 20 * float(np.mean(beside))
+        if count >= 0.005 * hist.total and (lowest or alone):
+            candidates.append((count, value))
+    return max(candidates)[1] if candidates else None
+
+
+def _find_clipping(hist: Histogram) -> tuple[float | None, float | None]:
+    def piled_up(value: int, inwards: int) -> bool:
+        beside = [hist.count(value + inwards * step) for step in range(1, 6)]
+        count = hist.count(value)
+        return count >= 0.002 * hist.total and count > 5 * float(np.mean(beside))
+
+    below = float(hist.first) if piled_up(hist.first, 1) else None
+    above = float(hist.last) if piled_up(hist.last, -1) else None
+    return below, above
+
+
+def _air_is_no_padding(values: _Values, offset: float) -> _Values:
+    """Air without noise, as a simulation has it, is one exact value too; it is not padding."""
+    if values.padding is not None and abs(values.padding - offset + 1000) <= 30:
+        return replace(values, padding=None)
+    return values
+
+
+def _rule(array: NDArray[Any], low: float, high: float, values: _Values | None) -> _Ruling:
+    if values is None:
+        return _Ruling("unknown", f"The values run from {low:g} to {high:g}. {NOT_CT}")
+    inside = values.inside
+    if low == high or not inside.total:
+        return _Ruling("unknown", f"Every voxel has the value {low:g}. {NOT_CT}")
+    span = inside.percentile(99.5) - inside.percentile(0.5)
+    middle = array[len(array) // 2]
+    if span < (30 if np.array_equal(middle, np.rint(middle)) else 60):
+        return _Ruling("scaled", f"The values run from {low:.4g} to {high:.4g}: {NORMALISED}")
+    if low == 0 and 254.5 <= high <= 255:
+        return _Ruling("scaled", f"The values run from 0 to 255: {WINDOWED}")
+    return _fit(values.core, inside)
+
+
+def _fit(core: Histogram, inside: Histogram) -> _Ruling:
+    """Rules 5 and 6."""
+    fits = [(misfit(core, offset), handicap, offset) for offset, handicap in OFFSETS]
+    likely = [
+        (found + handicap, found, offset)
+        for found, handicap, offset in fits
+        if found < ACCEPTED_MISFIT and _has_body(core, inside, offset)
+    ]
+    if likely:
+        _, found, offset = min(likely)
+        return _explain(offset, found)
+    unusual = [(misfit(core, o), o) for o in peak_offsets(core) if _has_body(core, inside, o)]
+    if unusual and min(unusual)[0] < UNUSUAL_MISFIT:
+        found, offset = min(unusual)
+        return _explain(float(round(offset)), found)
+    best = min(found for found, _, _ in fits)
+    return _Ruling(
+        "unknown",
+        f"No offset puts air, fat and soft tissue where CT has them (misfit {best:.2f}, accepted "
+        f"below {ACCEPTED_MISFIT}). {NOT_CT}",
+        misfit=best,
+    )
+
+
+def _has_body(core: Histogram, inside: Histogram, offset: float) -> bool:
+    tissue = core.share(offset - 180, offset + 200)
+    fat_or_air = inside.share(inside.low, offset - 30)
+    cut_off = offset < 0 and core.first > inside.first
+    return tissue >= 0.01 and (fat_or_air >= 0.005 or cut_off)
+
+
+def _explain(offset: float, found: float) -> _Ruling:
+    if offset == 0:
+        return _Ruling("hu", "The values are Hounsfield units", 0.0, found)
+    if offset > 0:
+        return _Ruling(
+            "shifted",
+            f"The values look like stored values without the intercept, about {offset:g} above "
+            f"HU. Subtract {offset:g}, or export again with rescale slope and intercept applied",
+            offset,
+            found,
+        )
+    return _Ruling(
+        "twice",
+        f"The intercept looks applied twice: the values lie about {-offset:g} below "
+        f"HU. Add {-offset:g}, or export again with the intercept applied once",
+        offset,
+        found,
+    )
+
+
+def _with_landmarks(ruling: _Ruling, landmarks: tuple[Landmark, ...]) -> str:
+    if ruling.offset is None:
+        return ruling.reason
+    seen = ", ".join(f"{mark.name} at {mark.found:.0f}" for mark in landmarks)
+    return f"{ruling.reason} (peaks: {seen or 'none, but the histogram fits'})."
+
+
+def _look(
+    volume: Volume, values: _Values | None, ruling: _Ruling
+) -> tuple[tuple[Landmark, ...], RegionGuess]:
+    if values is None or ruling.offset is None:
+        return (), RegionGuess("unknown", {}, {})
+    landmarks = find_landmarks(values.core, ruling.offset)
+    floor = values.clipped[0]
+    if floor is not None and floor - ruling.offset > LUNG_LOST_HU:
+        return landmarks, RegionGuess("unknown", {}, {})
+    return landmarks, likely_region(volume, offset=ruling.offset, padding=values.padding)
+
+
+def _percentiles(array: NDArray[Any], padding: float | None) -> dict[str, float]:
+    """Of every n-th voxel, at most a million, padding left out."""
+    sample = array.flat[:: max(1, array.size // 1_000_000)].astype(np.float64)
+    kept = sample[sample != padding] if padding is not None else sample
+    found = np.percentile(kept if kept.size else sample, PERCENTILES)
+    return {f"{p:g}": round(float(v), 3) for p, v in zip(PERCENTILES, found, strict=True)}
+
+
+def _warnings(
+    volume: Volume, values: _Values | None, ruling: _Ruling, region: str
+) -> tuple[str, ...]:
+    found = []
+    length = volume.shape[0] * volume.spacing[0]
+    if values is not None and ruling.offset is not None:
+        found += _value_warnings(values, ruling.offset)
+        if region == "unknown":
+            found.append("The body region was not recognised.")
+    if length < SHORT_MM:
+        found.append(f"The study covers only {length:.1f} mm in {volume.shape[0]} slices.")
+    if max(volume.spacing) > COARSE_MM:
+        found.append(f"Voxels are {max(volume.spacing):.1f} mm apart; small findings are lost.")
+    return tuple(found)
+
+
+def _value_warnings(values: _Values, offset: float) -> list[str]:
+    found = []
+    below, above = (None if v is None else v - offset for v in values.clipped)
+    if below is not None and below > NATURAL_FLOOR_HU:
+        found.append(f"Clipped at {below:g} HU: everything darker, such as air or fat, is lost.")
+    if above is not None and above < NATURAL_CEILING_HU:
+        found.append(f"Clipped at {above:g} HU: everything brighter, such as bone, is lost.")
+    if values.padding is not None and values.padding - offset > NATURAL_FLOOR_HU:
+        found.append(
+            f"{values.padding_share:.0%} of the voxels are exactly {values.padding - offset:g} HU: "
+            "filler that looks like tissue."
+        )
+    return found

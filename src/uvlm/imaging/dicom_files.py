@@ -7,6 +7,7 @@ and links are harmless. An archive that would inflate beyond all reason is refus
 from __future__ import annotations
 
 import logging
+import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,13 +17,18 @@ from pathlib import Path
 from typing import IO, Any
 
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
 from tqdm import tqdm
 
-from uvlm.errors import ImageError
+from uvlm.errors import ImageError, InputError
 
-__all__ = ["Header", "Scan", "Source", "quiet_pydicom", "scan", "sources"]
+__all__ = ["CT_CLASSES", "Header", "Scan", "Source", "quiet_pydicom", "scan", "sources"]
 
+CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 MAX_MEMBERS = 100_000
 MAX_BYTES = 32 << 30
 MAX_RATIO = 100
@@ -136,18 +142,20 @@ def scan(path: Path, files: list[Source]) -> Scan:
     """Read the header of every DICOM image among `files`.
 
     Raises:
-        ImageError: there is none.
+        ImageError: there is none, or one is cut off within its header.
     """
     images: list[Header] = []
     not_dicom = not_image = 0
     for source in tqdm(files, desc="headers", unit="file", delay=2, disable=None, leave=False):
-        data = _header(source)
+        data = _header(path, source)
         if data is None:
             not_dicom += 1
-        elif "Rows" not in data or "SeriesInstanceUID" not in data:
-            not_image += 1
-        else:
+        elif all(tag in data for tag in ("Rows", "Columns", "SeriesInstanceUID")):
             images.append(Header(source, data))
+        elif data.file_meta.get("MediaStorageSOPClassUID", data.get("SOPClassUID")) in CT_CLASSES:
+            raise _damaged(path, source)
+        else:
+            not_image += 1
     if not images:
         raise ImageError.about(
             path,
@@ -157,16 +165,26 @@ def scan(path: Path, files: list[Source]) -> Scan:
     return Scan(tuple(images), not_dicom, not_image)
 
 
-def _header(source: Source) -> Any | None:
-    try:
-        with source.open() as file:
-            # Files from before 1993 lack the preamble and start with group 0008.
-            bare = file.read(2) == b"\x08\x00"
-            file.seek(0)
+def _header(path: Path, source: Source) -> Any | None:
+    """The header, None where the file is no DICOM. Raises ImageError for one that breaks off."""
+    with source.open() as file:
+        start = file.read(132)
+        # Files from before 1993 lack the preamble and start with group 0008.
+        bare = start[:2] == b"\x08\x00" and len(start) == 132
+        if start[128:] != b"DICM" and not bare:
+            return None
+        file.seek(0)
+        try:
             return pydicom.dcmread(
                 file, stop_before_pixels=True, specific_tags=list(TAGS), force=bare
             )
-    except InvalidDicomError:
-        return None
-    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile):
-        return None
+        except (OSError, EOFError, ValueError, KeyError, AttributeError, struct.error):
+            if bare:
+                return None
+            raise _damaged(path, source) from None
+
+
+def _damaged(path: Path, source: Source) -> InputError:
+    return ImageError.about(
+        path, f"a damaged DICOM header in {source.name}", "Export that slice again."
+    )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 
 from uvlm.errors import ImageError
 from uvlm.imaging.values import image_values, label_values, refuse_mask
@@ -17,6 +18,8 @@ from uvlm.imaging.volume import Provenance, Volume
 
 __all__ = ["read_itk"]
 
+sitk: Any = SimpleITK
+"""Its functions carry no types."""
 DETACHED = (".nhdr", ".mhd")
 
 
@@ -70,7 +73,7 @@ def read_itk(path: Path | str, labels: bool = False) -> Volume:
     )
 
 
-def _refuse_shape(reader: sitk.ImageFileReader, path: Path) -> None:
+def _refuse_shape(reader: Any, path: Path) -> None:
     size = reader.GetSize()
     text = " x ".join(map(str, size))
     channels = reader.GetNumberOfComponents()
@@ -90,4 +93,3 @@ def _refuse_shape(reader: sitk.ImageFileReader, path: Path) -> None:
             f"{len(size)} dimensions ({text})",
             "Give one 3D volume; extract one time point or channel first.",
         )
-

@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-__all__ = ["Histogram", "Landmark", "find_landmarks", "histogram", "misfit"]
+__all__ = ["Histogram", "Landmark", "find_landmarks", "histogram", "misfit", "peak_offsets"]
 
 BIN = 8
-BLUR = 20.0 / BIN
+FIT_BLUR_HU = 20.0
+PEAK_BLUR_HU = 8.0
 ROUNDS = 60
 
 LANDMARKS: tuple[tuple[str, float, float, float], ...] = (
-    ("outside air", -1000, -1070, -950),
+    ("outside air", -1000, -1070, -935),
     ("lung", -850, -935, -600),
     ("fat", -100, -150, -50),
     ("soft tissue", 40, -5, 90),
@@ -55,6 +56,21 @@ class Histogram:
         """Value below which `percent` % of the voxels lie."""
         place = np.searchsorted(np.cumsum(self.counts), self.total * percent / 100)
         return float(self.low + min(int(place), len(self.counts) - 1))
+
+    @property
+    def first(self) -> int:
+        """Lowest value that occurs."""
+        return self.low + int(np.flatnonzero(self.counts)[0])
+
+    @property
+    def last(self) -> int:
+        """Highest value that occurs."""
+        return self.low + int(np.flatnonzero(self.counts)[-1])
+
+    def count(self, value: float) -> int:
+        """Voxels of this exact value."""
+        place = round(value) - self.low
+        return int(self.counts[place]) if 0 <= place < len(self.counts) else 0
 
     def without(self, *values: float | None) -> Histogram:
         """The same without the voxels of these exact values."""
@@ -90,7 +106,7 @@ def histogram(array: NDArray[Any], low: float, high: float) -> Histogram:
 
 def misfit(hist: Histogram, offset: float) -> float:
     """Divergence, in nats, of the histogram from the best CT mixture if values are HU + offset."""
-    hu, density = _binned(hist, offset)
+    hu, density = _binned(hist, offset, FIT_BLUR_HU)
     if not density.any():
         return float("inf")
     materials = _materials(hu)
@@ -103,14 +119,14 @@ def misfit(hist: Histogram, offset: float) -> float:
     return float((density[seen] * np.log(density[seen] / model[seen])).sum())
 
 
-def _binned(hist: Histogram, offset: float) -> tuple[NDArray[Any], NDArray[Any]]:
+def _binned(hist: Histogram, offset: float, blur_hu: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """(HU at bin centres, share per bin), blurred, with room for the blur at both ends."""
     pad = 10
     first = int(np.floor((hist.low - offset) / BIN))
     values = hist.low - offset + np.arange(len(hist.counts))
     place = np.floor(values / BIN).astype(np.int64) - first + pad
     counts = np.bincount(place, weights=hist.counts, minlength=place[-1] + 1 + pad)
-    density = gaussian_filter1d(counts, BLUR, mode="constant")
+    density = gaussian_filter1d(counts, blur_hu / BIN, mode="constant")
     hu = (first - pad + np.arange(len(density)) + 0.5) * BIN
     return hu, density / max(1e-12, density.sum())
 
@@ -119,8 +135,8 @@ def _materials(hu: NDArray[Any]) -> NDArray[Any]:
     """(materials, bins): density per HU of each. Each peak comes sharp and broad, for any noise."""
 
     def peak(mean: float, width: float) -> NDArray[Any]:
-        scaled: NDArray[Any] = np.exp(-0.5 * ((hu - mean) / width) ** 2)
-        return scaled / (width * np.sqrt(2 * np.pi))
+        scaled = np.exp(-0.5 * ((hu - mean) / width) ** 2)
+        return np.asarray(scaled / (width * np.sqrt(2 * np.pi)))
 
     bone = np.where((hu > 150) & (hu < 3100), np.exp(-(hu - 150) / 350) / 350, 0)
     mixed = ((hu > -950) & (hu < -150)) / 800.0
@@ -132,13 +148,21 @@ def _materials(hu: NDArray[Any]) -> NDArray[Any]:
 
 def find_landmarks(hist: Histogram, offset: float) -> tuple[Landmark, ...]:
     """The materials whose peak is seen, given that values are HU + offset."""
-    hu, density = _binned(hist, offset)
+    hu, density = _binned(hist, offset, PEAK_BLUR_HU)
     peaks, _ = find_peaks(density, prominence=0.02 * density.max(initial=0.0))
     found = []
     for name, expected, low, high in LANDMARKS:
         inside = [p for p in peaks if low <= hu[p] <= high]
         share = hist.share(low + offset, high + offset)
         if inside and share >= 0.01:
-            best = max(inside, key=lambda p: float(density[p]))
+            best = min(inside, key=lambda p: abs(float(hu[p]) - expected))
             found.append(Landmark(name, expected, float(hu[best]) + offset, round(share, 4)))
     return tuple(found)
+
+
+def peak_offsets(hist: Histogram) -> list[float]:
+    """Offsets that put one of the four highest peaks on air, fat or soft tissue."""
+    values, density = _binned(hist, 0.0, FIT_BLUR_HU)
+    peaks, _ = find_peaks(density, prominence=0.02 * density.max(initial=0.0))
+    highest = sorted(peaks, key=lambda p: -float(density[p]))[:4]
+    return [float(values[p]) - hu for p in highest for hu in (-1000.0, -100.0, 40.0)]

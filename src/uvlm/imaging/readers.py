@@ -94,4 +94,6 @@ def _kind(path: Path) -> str:
 
 
 def _read_b2nd(path: Path, labels: bool) -> Volume:
-    raise NotImplementedError(path, labels, hashlib, np, image_values, label_values, refuse_mask, Provenance)
+    raise NotImplementedError(
+        path, labels, hashlib, np, image_values, label_values, refuse_mask, Provenance
+    )

@@ -122,7 +122,8 @@ def _measure(hu: NDArray[np.float32], dy: float, dx: float) -> _Slice | None:
     area = int(body.sum())
     if area * dy * dx / 100 < MIN_BODY_CM2:
         return None
-    lung = body & (hu > -980) & (hu < -450)
+    calm = ndimage.uniform_filter(hu, 3) if fine else hu
+    lung = body & (calm > -980) & (calm < -450)
     if fine:
         lung = ndimage.binary_opening(lung, np.ones((3, 3)))
     bone = body & (hu > 280)

@@ -24,6 +24,10 @@ MASK_VALUES_WIDE = 64
 """The same for label maps numbered beyond 255, where a CT stored unsigned could also lie."""
 
 
+MASK_REPEATS = 8
+"""Voxels per distinct value, at least, of a mask: a small crop of a CT also has few values."""
+
+
 def image_values(
     raw: NDArray[Any], path: Path | str, slope: float = 1.0, intercept: float = 0.0
 ) -> NDArray[Any]:
@@ -89,13 +93,13 @@ def looks_like_mask(array: NDArray[Any]) -> bool:
 
     The rule: whole numbers, none negative, and either at most 150 distinct values within 0..255,
     or at most 64 distinct values with 0 the commonest and nine of ten x-neighbours equal (label
-    maps numbered beyond 255). A CT, even one stored unsigned or shifted, has noise and hence
+    maps numbered beyond 255); and at least 8 voxels per distinct value. A CT, even one stored unsigned or shifted, has noise and hence
     thousands of distinct values; one in Hounsfield units has negative ones (air, fat).
     """
     if array.dtype.kind == "f" or array.min() < 0:
         return False
     wide = array.max() > 255
-    limit = MASK_VALUES_WIDE if wide else MASK_VALUES
+    limit = min(MASK_VALUES_WIDE if wide else MASK_VALUES, array.size // MASK_REPEATS)
     if _distinct(array, limit) > limit:
         return False
     if not wide:

@@ -1,8 +1,7 @@
-"""What one study gave: report, probabilities, mask, and all that is needed to judge and repeat them."""
+"""What one study gave: report, probabilities, mask, and what it takes to judge and repeat them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,13 +114,7 @@ class Findings:
 
     def statistics(self) -> dict[str, dict[str, float | None]]:
         """Class name -> volume in ml and mean HU (None where the class is absent)."""
-        return {
-            m.name: {
-                "volume_ml": float(m.volume_ml),
-                "mean_hu": float(m.mean_hu) if math.isfinite(m.mean_hu) else None,
-            }
-            for m in self.measures
-        }
+        return {m.name: {"volume_ml": m.volume_ml, "mean_hu": m.mean_hu} for m in self.measures}
 
     def _mask_dict(self) -> dict[str, Any] | None:
         if self.mask is None:

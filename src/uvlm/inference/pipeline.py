@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +25,13 @@ from uvlm.inference.predict import Prediction, Predictor
 from uvlm.inference.study import Study, read_study, region_flag
 from uvlm.inference.writer import study_name
 from uvlm.models.bundle import Bundle, load_bundle
-from uvlm.models.config import SegmentationConfig
 from uvlm.text.cleaning import split_sentences
 
 __all__ = ["MAX_NEW_TOKENS", "Pipeline"]
 
 MAX_NEW_TOKENS = 512
 TASKS = ("classification", "report", "segmentation")
+GIVES = {"classification": "probability of any abnormality", "segmentation": "mask"}
 
 
 class Pipeline:
@@ -64,10 +64,8 @@ class Pipeline:
     @property
     def classes(self) -> dict[str, int]:
         """Class name -> value in a mask; empty without a segmentation part."""
-        if "segmentation" not in self.bundle.parts:
-            return {}
-        config = cast(SegmentationConfig, self.bundle.parts["segmentation"].config)
-        return {name: value for value, name in enumerate(config.classes, start=1)}
+        part = self.bundle.parts.get("segmentation")
+        return {} if part is None else part.labels
 
     def require(self, task: str) -> None:
         """Raise BundleError if the bundle has no part for `task`."""
@@ -201,7 +199,7 @@ class Pipeline:
             notes["The report reached its length limit and ends early."] = None
         if "report" in tasks:
             for task in (t for t in TASKS if t not in self.bundle.parts):
-                notes[f"The model has no {task} part, so there is no {RESULT[task]}."] = None
+                notes[f"The model has no {task} part, so there is no {GIVES[task]}."] = None
         return tuple(flags), tuple(notes)
 
     def _manifest(self, study: Study, tasks: tuple[str, ...]) -> dict[str, Any]:
@@ -232,9 +230,6 @@ class Pipeline:
                 for task, part in parts.items()
             },
         }
-
-
-RESULT = {"classification": "probability of any abnormality", "segmentation": "mask"}
 
 
 def _device(name: str) -> torch.device:

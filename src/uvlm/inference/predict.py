@@ -21,7 +21,6 @@ from uvlm.inference.features import Features, encode
 from uvlm.inference.generate import generate
 from uvlm.inference.segment import sliding_labels
 from uvlm.models.bundle import Bundle
-from uvlm.models.config import ClassificationConfig
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 from uvlm.text.prompts import DEFAULT_PROMPT, build_example
@@ -112,7 +111,7 @@ class Predictor:
 
     def _classify(self, features: Features) -> dict[str, float]:
         model = cast(ClassificationModel, self.bundle.modules["classification"])
-        names = cast(ClassificationConfig, self.bundle.parts["classification"].config).classes
+        names = self.bundle.parts["classification"].labels
         values = model.classify([features.deepest])[0].sigmoid().tolist()
         return dict(zip(names, values, strict=True))
 

@@ -27,7 +27,9 @@ OVERLAP_STEP = 0.5
 
 
 @torch.inference_mode()
-def sliding_labels(network: nn.Module, volume: Tensor, patch: tuple[int, int, int]) -> NDArray[np.int16]:
+def sliding_labels(
+    network: nn.Module, volume: Tensor, patch: tuple[int, int, int]
+) -> NDArray[np.int16]:
     """Most likely class of each voxel. No test-time mirroring: left and right stay apart.
 
     Args:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.errors import BundleError, ImageError
-from uvlm.imaging.audit import Audit, check
+from uvlm.imaging.audit import Audit, audit, check
 from uvlm.imaging.geometry import orientation_code
 from uvlm.imaging.preprocess import Grid, PreprocessSpec, prepare, restore_labels
 from uvlm.imaging.readers import read_volume
@@ -110,36 +110,40 @@ def read_study(path: Path, series: str | None = None) -> Study:
         ImageError: it cannot be read or is not a usable CT; the message says why.
     """
     volume = read_volume(path, series=series)
-    if volume.provenance.format != "b2nd":
-        audit = check(volume)
-        notes = (*audit.warnings, *volume.provenance.notes)
-        return Study(
-            path=path, volume=volume, audit=audit, prepared=False, spec_hash=None, notes=notes
-        )
-    meta = read_meta(path)
-    if meta is None:
-        note = f"{path.name} carries no metadata: its preprocessing and spacing are unknown."
-        notes = tuple(dict.fromkeys((note, *volume.provenance.notes)))
-        return Study(
-            path=path, volume=volume, audit=None, prepared=True, spec_hash=None, notes=notes
-        )
-    audit = check(volume)
-    notes = (*audit.warnings, *volume.provenance.notes)
+    prepared = volume.provenance.format == "b2nd"
+    meta = read_meta(path) if prepared else None
+    found: Audit | None = None
+    notes: tuple[str, ...] = volume.provenance.notes
+    if not prepared:
+        found = check(volume)
+        notes = (*found.warnings, *notes)
+    elif meta is None:
+        notes = (f"{path.name} has no metadata: its preprocessing and spacing are unknown.", *notes)
+    else:
+        # Its values were checked when it was prepared; resized they only tell the region.
+        found = audit(volume)
     return Study(
-        path=path, volume=volume, audit=audit, prepared=True, spec_hash=meta.spec_hash, notes=notes
+        path=path,
+        volume=volume,
+        audit=found,
+        prepared=prepared,
+        spec_hash=meta.spec_hash if meta else None,
+        notes=notes,
     )
 
 
 def region_flag(study: Study, region: str) -> tuple[str | None, str | None]:
-    """(flag, note) on the study's body region against the model's `region`."""
+    """(flag, note) on the study's body region against the model's `region`.
+
+    A study of several regions ("chest+abdomen") fits a model of one of them.
+    """
     seen = "unknown" if study.audit is None else study.audit.region
     if seen == "unknown":
         return None, f"The body region could not be recognised; the model was trained on {region}."
-    if seen != region:
-        return (
-            f"This looks like a study of the {seen}; the model was trained on the {region}. "
+    if region not in seen.split("+"):
+        flag = (
+            f"Another body region: this looks like {seen}, the model was trained on {region}. "
             "Nothing below can be trusted."
-        ), None
+        )
+        return flag, None
     return None, None
-
-

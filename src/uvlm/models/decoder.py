@@ -44,7 +44,10 @@ def rotate(x_BTXHF: Tensor, table: Tensor) -> Tensor:
 
 
 class KVCache:
-    """Keys, values and rotary table of a fixed number of positions, allocated once."""
+    """Keys, values and rotary table of a fixed number of positions, allocated once.
+
+    For use without gradients: positions are written in place.
+    """
 
     def __init__(
         self,

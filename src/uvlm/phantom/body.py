@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uvlm.phantom.canvas import Floats, Grid, Triple
 from uvlm.phantom.classes import stream
@@ -92,13 +93,14 @@ class ChestBody:
         return bottom + r[0], -0.22 * self.half_depth - 4.0, 14.0 + 30.0 * (self.heart_scale - 1)
 
     @property
-    def heart_turn(self) -> np.ndarray:
-        """Rows: the heart's axes in (z, y, x); the long axis points left, forward and down."""
+    def heart_turn(self) -> NDArray[np.float64]:
+        """Rows: the heart's axes in (z, y, x): up, back, and its long axis to the apex."""
         long = np.array([-np.sin(0.45), -np.sin(self.tilt), np.cos(self.tilt)])
         long /= np.linalg.norm(long)
         up = np.array([1.0, 0.0, 0.0]) - long * long[0]
         up /= np.linalg.norm(up)
-        return np.stack([up, np.cross(up, long), long])
+        back = np.cross(up, long)
+        return np.stack([up, back * np.sign(back[1]), long])
 
     def taper(self, z: Floats) -> Floats:
         """Width of the rib cage at height z relative to its widest: a barrel closed by a dome."""

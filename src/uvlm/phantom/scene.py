@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from uvlm.phantom.body import ChestBody
 from uvlm.phantom.canvas import Canvas, Floats, Patch
-from uvlm.phantom.classes import stream
+from uvlm.phantom.classes import LOBES, stream
 
 __all__ = ["Scene"]
 
@@ -49,12 +50,25 @@ class Scene:
         return Patch(patch.box, patch.filled * self.lung[patch.box] * keep)
 
     def point_in_lobe(
-        self, rng: np.random.Generator, lobe: int, rim: tuple[float, float] = (0.0, 0.9)
+        self,
+        rng: np.random.Generator,
+        lobe: int,
+        rim: tuple[float, float] = (0.0, 0.9),
+        clear: float = 0.0,
     ) -> tuple[float, float, float]:
-        """A random place (z, y, x) in a lobe, with `rim` in the given range where possible."""
+        """A random place (z, y, x) in a lobe, with `rim` in the given range where possible.
+
+        With `clear`, also aerated, free of other lesions, and that many mm from the lobe's edge
+        where the lobe has such a place.
+        """
         grid = self.canvas.grid
         inside = (self.lobes == lobe) & (self.lung > 0.9)
         wanted = inside & (self.rim >= rim[0]) & (self.rim <= rim[1])
+        if clear:
+            free = inside & (self.canvas.mask <= max(LOBES.values()))
+            away = distance_transform_edt(free, sampling=grid.spacing)
+            inside = away >= min(clear, 0.99 * float(away.max()))
+            wanted &= inside
         cells = np.flatnonzero(wanted if wanted.any() else inside)
         index = np.unravel_index(cells[int(rng.random() * len(cells))], grid.shape)
         z, y, x = (o + s * int(i) for o, s, i in zip(grid.origin, grid.spacing, index, strict=True))

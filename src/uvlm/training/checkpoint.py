@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import shutil
 from pathlib import Path
@@ -18,12 +19,24 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
 from uvlm.errors import InputError
 
 __all__ = ["latest_checkpoint", "load_checkpoint", "save_checkpoint"]
+
+
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    EOFError,
+    pickle.PickleError,
+    SafetensorError,
+)
 
 
 def save_checkpoint(
@@ -86,9 +99,9 @@ def load_checkpoint(
         load_model(model, str(path / "model.safetensors"))
         optimizer.load_state_dict(_load(path / "optimizer.pt"))
         _restore_random_state(_load(path / f"random-{accelerator.process_index}.pt"))
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except UNREADABLE as error:
         raise InputError.about(
             path,
             f"the checkpoint cannot be read ({type(error).__name__}: {error})",

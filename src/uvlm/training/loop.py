@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from math import isfinite
 from time import perf_counter
 
 import torch
@@ -59,7 +60,7 @@ def fit(
                     # The gradient scaler of fp16 skips such steps and lowers its scale itself.
                     if loop.precision != "fp16":
                         _check(norm, "gradient norm", step, batch, optim)
-                    scalars["grad_norm"] = float(norm)
+                    scalars["grad_norm"] = norm.item()
                 optimizer.step()
                 optimizer.zero_grad()
         scalars |= {"lr": rate, "seconds": perf_counter() - started}
@@ -72,9 +73,9 @@ def _add(scalars: dict[str, float], losses: dict[str, Tensor], rounds: int) -> N
         scalars[name] = scalars.get(name, 0.0) + value.item() / rounds
 
 
-def _check(value: Tensor | float, what: str, step: int, batch: Batch, optim: OptimConfig) -> None:
-    number = float(value)
-    if torch.isfinite(torch.tensor(number)):
+def _check(value: Tensor, what: str, step: int, batch: Batch, optim: OptimConfig) -> None:
+    number = value.item()
+    if isfinite(number):
         return
     raise TrainingDivergedError(
         f"the {what} is {number} at step {step}, for series {', '.join(batch['series_id'])}; the "

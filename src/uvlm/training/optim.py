@@ -1,4 +1,4 @@
-"""Optimiser and learning rate; the rate is a function of the step, so resuming needs no schedule."""
+"""Optimiser and learning rate; the rate follows from the step, so resuming needs no schedule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
 
     An `encoder_lr` of 0 takes the encoder's parameters out of training altogether.
     """
-    encoder = list(model.encoder.parameters())  # type: ignore[union-attr, operator]
+    encoder = list(model.get_submodule("encoder").parameters())
     inside = {id(parameter) for parameter in encoder}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in inside]
     groups = [{"params": rest, "scale": 1.0}]

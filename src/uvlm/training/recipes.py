@@ -82,9 +82,7 @@ TINY_SHAPE = (32, 64, 64)
 
 def _tiny_data(batch_size: int) -> DataConfig:
     plain = AugmentConfig(spatial=False, intensity=False)
-    return DataConfig(
-        shape=TINY_SHAPE, batch_size=batch_size, val_fraction=0.1, augment=plain
-    )
+    return DataConfig(shape=TINY_SHAPE, batch_size=batch_size, val_fraction=0.1, augment=plain)
 
 
 def _tiny_loop(steps: int) -> LoopConfig:

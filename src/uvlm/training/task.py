@@ -24,6 +24,7 @@ class Task(nn.Module, ABC):
         need: what a study must have: any of "mask", "labels", "report"
     """
 
+    model: nn.Module
     need: tuple[str, ...] = ()
 
     def __init__(self, model: nn.Module) -> None:

@@ -43,6 +43,7 @@ def auroc(labels: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
 class ClassificationTask(Task):
     """Batches need `image` and `labels`."""
 
+    model: ClassificationModel
     need = ("labels",)
 
     def __init__(self, model: ClassificationModel) -> None:

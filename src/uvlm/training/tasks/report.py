@@ -40,6 +40,7 @@ class ReportTask(Task):
             unchanged each time
     """
 
+    model: ReportModel
     need = ("report",)
 
     def __init__(self, model: ReportModel, *, frozen: bool, keep: bool = False) -> None:
@@ -74,13 +75,11 @@ class ReportTask(Task):
 
     def _plan(self, batch: Batch) -> VisualPlan:
         if not self.frozen:
-            plan: VisualPlan = self.model.visual_plan(self.model.encoder(batch["image"]))
-            return plan
+            return self.model.visual_plan(self.model.encoder(batch["image"]))
         pairs = zip(batch["series_id"], batch["image"], strict=True)
         studies = [self._features(series, image_1DHW[None]) for series, image_1DHW in pairs]
         stages = {stage: torch.cat([study[stage] for study in studies]) for stage in studies[0]}
-        plan = self.model.align.project(stages)
-        return plan
+        return self.model.align.project(stages)
 
     def _features(self, series: str, image_11DHW: Tensor) -> Features:
         """One study at a time: what a study's features are must not depend on its neighbours."""

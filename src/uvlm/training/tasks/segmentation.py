@@ -31,6 +31,7 @@ def supervision_weights(levels: int) -> list[float]:
 class SegmentationTask(Task):
     """Batches need `image` and `seg`."""
 
+    model: SegmentationModel
     need = ("mask",)
 
     def __init__(self, model: SegmentationModel) -> None:

@@ -1,0 +1,154 @@
+"""The paper-sized model on a full-resolution CT, on the CPU: seconds and peak memory per part.
+
+192x256x256 volume, 90.3 M encoder, 18 labels, 8 decoder layers, 151,669-entry vocabulary, random
+weights: time and memory do not depend on them. Baseline of `encode`: the plain forward pass that
+holds all six stages. Memory is the peak resident size of the process while the part runs, with
+everything held before it; the limit is 16 GB.
+
+    python benchmarks/paper_size.py [--ct FILE] [--segmentation] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from uvlm.imaging.preprocess import prepare, preset
+from uvlm.imaging.readers import read_volume
+from uvlm.imaging.volume import Provenance, Volume
+from uvlm.inference.features import encode
+from uvlm.inference.generate import generate
+from uvlm.inference.segment import sliding_labels
+from uvlm.models.config import ClassificationConfig, ReportConfig, SegmentationConfig
+from uvlm.models.heads import QueryHead
+from uvlm.models.unet import SegmentationModel
+from uvlm.models.uvlm import ReportModel
+from uvlm.registry import CT_RATE_LABELS
+
+LIMIT_GB = 16.0
+DEFAULT_CT = Path(__file__).resolve().parents[2] / "shared/data/crlm/CRLM-CT-1004.nii.gz"
+PATCH = (96, 128, 128)
+SEGMENTATION_CLASSES = tuple(f"class {i}" for i in range(30))
+PROMPT = list(range(100, 140))
+
+
+class Recorder:
+    """Runs parts and keeps (name, seconds, peak GB)."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, float, float]] = []
+
+    def __call__(self, name: str, part: Callable[[], Any]) -> Any:
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        reset_peak()
+        start = time.perf_counter()
+        result = part()
+        self.rows.append((name, time.perf_counter() - start, peak_gb()))
+        print(f"{name:<22} {self.rows[-1][1]:8.2f} s  {self.rows[-1][2]:6.2f} GB", flush=True)
+        return result
+
+
+def reset_peak() -> None:
+    """Start the kernel's high-water mark of this process anew (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_gb() -> float:
+    """Peak resident size since `reset_peak`, GB of 10^9 bytes."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / 1e9
+
+
+def phantom() -> Volume:
+    """512x512x41 of noise in the range of HU, for machines without a CT at hand."""
+    array = np.random.default_rng(0).normal(0, 300, (41, 512, 512)).astype(np.int16)
+    origin = Provenance(path="noise", format="nifti", checksum="")
+    return Volume(array=array, affine=np.diag([0.8, 0.8, 5.0, 1.0]), provenance=origin)
+
+
+def run(ct: Path | None, with_segmentation: bool) -> tuple[Recorder, int]:
+    """All parts in order; the second value is the number of tokens generated."""
+    record = Recorder()
+    torch.manual_seed(0)
+    report = record("build models", lambda: ReportModel(ReportConfig()).eval())
+    head = QueryHead(ClassificationConfig().encoder.features[-1], len(CT_RATE_LABELS), 4).eval()
+    volume = record("read", lambda: read_volume(ct) if ct else phantom())
+    array = record("prepare", lambda: prepare(volume, preset("paper")).normalised())
+    x = torch.from_numpy(array)[None, None]
+    with torch.inference_mode():
+        features = record("encode", lambda: encode(report.encoder, x, report.align))
+        record("class head", lambda: head(features.deepest))
+        plan = record("align", lambda: report.align.project(features.tokens))
+        # No token ends the text, so that random weights write all 32.
+        kwargs: dict[str, Any] = {"eos_id": -1}
+        record(
+            "prefill, 1 token", lambda: generate(report, plan, PROMPT, max_new_tokens=1, **kwargs)
+        )
+        ids = record(
+            "32 tokens", lambda: generate(report, plan, PROMPT, max_new_tokens=32, **kwargs)
+        )
+        if with_segmentation:
+            network = SegmentationModel(SegmentationConfig(classes=SEGMENTATION_CLASSES)).eval()
+            record("segmentation", lambda: sliding_labels(network, x[0, 0], PATCH))
+        record("encode, all stages held", lambda: report.visual_plan(report.encoder(x)))
+    return record, len(ids)
+
+
+def as_rows(record: Recorder) -> list[dict[str, Any]]:
+    """The common JSON form; seconds of a part without baseline have ratio None."""
+    values = {name: (seconds, peak) for name, seconds, peak in record.rows}
+    held = values.pop("encode, all stages held")
+    rows: list[dict[str, Any]] = []
+    for name, (seconds, peak) in values.items():
+        base = held if name == "encode" else (None, None)
+        rows += [
+            row(f"{name}: time", seconds, base[0], "s"),
+            row(f"{name}: peak", peak, base[1], "GB"),
+        ]
+    total = sum(seconds for seconds, _ in values.values())
+    rows.append(row("whole: time", total, None, "s"))
+    rows.append(row("whole: peak", max(peak for _, peak in values.values()), LIMIT_GB, "GB"))
+    return rows
+
+
+def row(case: str, value: float, baseline: float | None, unit: str) -> dict[str, Any]:
+    """One case; above 1 the ratio means ours is better."""
+    ratio = None if baseline is None else round(baseline / value, 2)
+    return {
+        "case": case,
+        "value": round(value, 3),
+        "baseline": None if baseline is None else round(baseline, 3),
+        "unit": unit,
+        "ratio": ratio,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ct", type=Path, default=DEFAULT_CT if DEFAULT_CT.exists() else None)
+    parser.add_argument("--segmentation", action="store_true", help="also the 30-class mask (slow)")
+    parser.add_argument("--json", type=Path, help="write the rows here")
+    args = parser.parse_args()
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    record, tokens = run(args.ct, args.segmentation)
+    rows = as_rows(record)
+    whole = rows[-1]
+    print(f"{tokens} tokens; peak {whole['value']:.2f} GB of {LIMIT_GB:.0f} GB")
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

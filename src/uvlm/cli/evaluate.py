@@ -1,0 +1,49 @@
+"""`uvlm evaluate bundle`: score a bundle on the held-out studies of a catalog."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from uvlm.cli.studies import positive
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="uvlm evaluate", description="Score a model; every score names its protocol."
+    )
+    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    bundle = commands.add_parser(
+        "bundle",
+        help="run a bundle on held-out studies and score all its parts",
+        description="Run a bundle on the held-out studies of a catalog. Prints one table (Dice, "
+        "AUROC, F1, BLEU beside a constant and a random training report) and writes "
+        "OUT/scorecard.json, OUT/scorecard.md and OUT/predictions.csv.",
+    )
+    bundle.add_argument("--model", type=Path, required=True, metavar="BUNDLE", help="bundle folder")
+    bundle.add_argument("--catalog", type=Path, required=True, metavar="CSV", help="catalog.csv")
+    bundle.add_argument(
+        "--split", choices=("valid", "test"), default="valid", help="rows to score (default valid)"
+    )
+    bundle.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    bundle.add_argument("--limit", type=positive, metavar="N", help="only the first N studies")
+    bundle.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    args = parser.parse_args(argv)
+
+    from uvlm.evaluation.run import evaluate, require_metrics
+    from uvlm.evaluation.written import check_free, write_results
+    from uvlm.inference.pipeline import Pipeline
+    from uvlm.preprocessing.catalog import read_catalog
+
+    require_metrics()
+    check_free(args.out)
+    catalog = read_catalog(args.catalog)
+    pipeline = Pipeline.load(args.model, device=args.device)
+    card, predictions = evaluate(pipeline, catalog, split=args.split, limit=args.limit)
+    written = write_results(args.out, card, predictions)
+    print(card.text())
+    print("\n" + "\n".join(f"{path}" for path in written))
+    return 0

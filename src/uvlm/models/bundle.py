@@ -1,0 +1,196 @@
+"""Write and load a bundle: the folder that holds trained parts and all that is needed to use them.
+
+Weights that two parts share, as an encoder handed on and frozen, are stored once; encoders equal
+in every weight come back as one module, so that a study passes them once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from uvlm.errors import BundleError, ConfigError
+from uvlm.models.bundle_files import (
+    CARD,
+    PARTS,
+    REMEDY,
+    TOKENIZER,
+    WEIGHTS,
+    BundleInfo,
+    Part,
+    read_bundle_info,
+    verify,
+    write_checksums,
+    write_descriptions,
+)
+from uvlm.models.card import model_card
+from uvlm.models.config import ReportConfig
+from uvlm.models.unet import SegmentationModel
+from uvlm.models.uvlm import ClassificationModel, ReportModel
+from uvlm.text.tokenizer import Tokenizer
+
+__all__ = ["Bundle", "Part", "load_bundle", "read_bundle_info", "save_bundle"]
+
+MODELS: dict[str, Any] = {
+    "segmentation": SegmentationModel,
+    "classification": ClassificationModel,
+    "report": ReportModel,
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bundle:
+    """A loaded bundle. Equal encoders are one module: copy a module before training it."""
+
+    path: Path
+    parts: dict[str, Part]
+    modules: dict[str, nn.Module]
+    """In eval mode, on the CPU."""
+    tokenizer: Tokenizer | None
+    prompt: str | None
+    fingerprint: str
+    """16 hexadecimal digits that change when any file does."""
+
+
+def save_bundle(
+    folder: Path | str,
+    parts: Mapping[str, Part],
+    modules: Mapping[str, nn.Module],
+    tokenizer: Tokenizer | None = None,
+    prompt: str | None = None,
+) -> Path:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        parts, modules: the same keys, of `PARTS`
+        tokenizer: needed by the report part
+
+    Raises:
+        BundleError: `folder` exists; bundles are never overwritten.
+        ConfigError: parts, modules and tokenizer do not fit together.
+    """
+    folder = Path(folder)
+    _check_parts(parts, modules, tokenizer)
+    if folder.exists():
+        raise BundleError.about(folder, "it exists already", "Choose a new folder.")
+    ordered = {name: parts[name] for name in PARTS if name in parts}
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    aside.mkdir(parents=True)
+    try:
+        stored, shared = _stored_once({name: modules[name] for name in ordered})
+        save_file(stored, aside / WEIGHTS, metadata={"format": "pt"})
+        write_descriptions(aside, ordered, prompt, shared)
+        if tokenizer is not None:
+            tokenizer.save(aside / TOKENIZER)
+        (aside / CARD).write_text(model_card(ordered), encoding="utf-8")
+        write_checksums(aside)
+        os.rename(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def load_bundle(folder: Path | str) -> Bundle:
+    """Verify every file, build every part and give it its weights.
+
+    Raises:
+        BundleError: a file is missing, altered, of a later format, or does not fit the others.
+    """
+    folder = Path(folder)
+    verify(folder)
+    info = read_bundle_info(folder)
+    has_tokenizer = (folder / TOKENIZER).is_file()
+    tokenizer = Tokenizer.load(folder / TOKENIZER) if has_tokenizer else None
+    try:
+        tensors = load_file(folder / WEIGHTS)
+        _check_tokenizer(info.parts, tokenizer)
+        modules = _build_modules(info, tensors)
+    except (SafetensorError, ConfigError, RuntimeError, KeyError) as error:
+        raise BundleError.about(
+            folder, f"its files do not fit together ({error})", REMEDY
+        ) from error
+    return Bundle(
+        path=folder,
+        parts=info.parts,
+        modules=modules,
+        tokenizer=tokenizer,
+        prompt=info.prompt,
+        fingerprint=info.fingerprint,
+    )
+
+
+def _check_parts(
+    parts: Mapping[str, Part], modules: Mapping[str, nn.Module], tokenizer: Tokenizer | None
+) -> None:
+    if not parts or parts.keys() != modules.keys():
+        raise ConfigError(f"parts {sorted(parts)} and modules {sorted(modules)} must be the same.")
+    for name, part in parts.items():
+        if part.task != name or not isinstance(modules[name], MODELS[part.task]):
+            raise ConfigError(
+                f"part {name!r} is a {part.task} part with a {type(modules[name]).__name__}."
+            )
+    _check_tokenizer(parts, tokenizer)
+
+
+def _check_tokenizer(parts: Mapping[str, Part], tokenizer: Tokenizer | None) -> None:
+    """The report part and its tokenizer must agree on size and markers."""
+    for part in parts.values():
+        if not isinstance(part.config, ReportConfig):
+            continue
+        if tokenizer is None:
+            raise ConfigError("the report part needs its tokenizer.")
+        markers = (tokenizer.vision_start_id, tokenizer.vision_end_id)
+        size = part.config.decoder.vocab_size
+        if tokenizer.vocab_size > size or markers != part.config.marker_ids:
+            raise ConfigError(
+                f"the tokenizer has {tokenizer.vocab_size} entries and markers {markers}, the "
+                f"report model {size} and {part.config.marker_ids}."
+            )
+
+
+def _stored_once(modules: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors to store by key, and the keys left out -> the stored key they equal.
+
+    Only tensors of one name in several parts are compared: equal zeros elsewhere are chance.
+    """
+    stored: dict[str, Tensor] = {}
+    shared: dict[str, str] = {}
+    for part, module in modules.items():
+        for name, value in module.state_dict().items():
+            tensor = value.detach().cpu().contiguous()
+            earlier = (f"{other}.{name}" for other in modules if other != part)
+            same = next((key for key in earlier if _equal(stored.get(key), tensor)), None)
+            if same is None:
+                stored[f"{part}.{name}"] = tensor
+            else:
+                shared[f"{part}.{name}"] = same
+    return stored, shared
+
+
+def _equal(a: Tensor | None, b: Tensor) -> bool:
+    return a is not None and a.dtype == b.dtype and torch.equal(a, b)
+
+
+def _build_modules(info: BundleInfo, tensors: dict[str, Tensor]) -> dict[str, nn.Module]:
+    modules: dict[str, nn.Module] = {}
+    encoders: dict[Any, nn.Module] = {}
+    for name, part in info.parts.items():
+        with torch.device("meta"):
+            module: nn.Module = MODELS[part.task](part.config)
+        keys = {key: f"{name}.{key}" for key in module.state_dict()}
+        keys = {key: info.shared.get(full, full) for key, full in keys.items()}
+        module.load_state_dict({key: tensors[full] for key, full in keys.items()}, assign=True)
+        source = tuple(full for key, full in keys.items() if key.startswith("encoder."))
+        own = module.get_submodule("encoder")
+        module.encoder = encoders.setdefault((part.config.encoder, source), own)
+        modules[name] = module.eval()
+    return modules

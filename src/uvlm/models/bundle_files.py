@@ -1,0 +1,231 @@
+"""The files of a bundle, without torch: what each says, and whether all are there and unaltered.
+
+model.safetensors  weights, keys "<part>.<name>"
+config.json        each part's network, region, training data and metrics; the prompt
+labels.json        class name -> output index, per part
+preprocess.json    how each part's studies are prepared
+tokenizer.json     vocabulary of the report part
+model_card.md      the same for people
+checksums.json     SHA-256 of every other file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from uvlm.config import from_dict, to_dict
+from uvlm.errors import BundleError, ConfigError
+from uvlm.imaging.preprocess import PreprocessSpec
+from uvlm.models.config import ClassificationConfig, Grid, ReportConfig, SegmentationConfig
+
+__all__ = ["PARTS", "BundleInfo", "Part", "TaskConfig", "read_bundle_info", "verify"]
+
+FORMAT = 1
+WEIGHTS, CONFIG, LABELS = "model.safetensors", "config.json", "labels.json"
+PREPROCESS, TOKENIZER, CARD = "preprocess.json", "tokenizer.json", "model_card.md"
+CHECKSUMS = "checksums.json"
+REQUIRED = (WEIGHTS, CONFIG, LABELS, PREPROCESS, CARD)
+REMEDY = "Copy the whole bundle again from where it was trained."
+
+TaskConfig = SegmentationConfig | ClassificationConfig | ReportConfig
+
+PARTS: dict[str, type[TaskConfig]] = {
+    "segmentation": SegmentationConfig,
+    "classification": ClassificationConfig,
+    "report": ReportConfig,
+}
+"""Parts a bundle may hold, in training order, and the configuration of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One trained task of a bundle: its network, and what it may be used for."""
+
+    task: str
+    """Key of `PARTS`."""
+
+    config: TaskConfig
+
+    spec: PreprocessSpec
+    """How its studies were prepared."""
+
+    region: str
+    """Body region it was trained for, as in the catalog."""
+
+    trained_on: str
+    """Name and size of the training data, one line."""
+
+    patch: Grid | None = None
+    """Voxels along z, y, x of the training patches; None for whole volumes."""
+
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """What it reached in validation."""
+
+    def __post_init__(self) -> None:
+        expected = PARTS.get(self.task)
+        if expected is None:
+            raise ConfigError(f"unknown part {self.task!r}; known: {', '.join(PARTS)}.")
+        if not isinstance(self.config, expected):
+            raise ConfigError(
+                f"part {self.task} needs a {expected.__name__}, got {type(self.config).__name__}."
+            )
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Class name -> output index; background is segmentation's output 0."""
+        if isinstance(self.config, ReportConfig):
+            return {}
+        first = 1 if self.task == "segmentation" else 0
+        return {name: i for i, name in enumerate(self.config.classes, start=first)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleInfo:
+    """All a bundle says about itself, its weights aside."""
+
+    path: Path
+    parts: dict[str, Part]
+    prompt: str | None
+    shared: dict[str, str]
+    """Weights stored once: key of the later part -> key it equals."""
+    fingerprint: str
+    """16 hexadecimal digits that change when any file does."""
+
+
+def read_bundle_info(folder: Path | str) -> BundleInfo:
+    """Read everything but the weights and the tokenizer, whose checksums are left unread too.
+
+    Raises:
+        BundleError: a file is missing, altered, or of a later format.
+    """
+    folder = Path(folder)
+    verify(folder, skip=(WEIGHTS, TOKENIZER))
+    config, specs = _read_json(folder / CONFIG), _read_json(folder / PREPROCESS)
+    if config.get("format") != FORMAT:
+        raise BundleError.about(
+            folder / CONFIG,
+            f"its format is {config.get('format')}, this version reads {FORMAT}",
+            "Install the uvlm version that wrote it.",
+        )
+    try:
+        parts = {
+            name: _part_from_dict(name, values, specs[name]["spec"])
+            for name, values in config["parts"].items()
+        }
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError.about(
+            folder / CONFIG,
+            f"a setting cannot be read ({error})",
+            "Install the uvlm version that wrote it.",
+        ) from error
+    return BundleInfo(
+        path=folder,
+        parts=parts,
+        prompt=config.get("prompt"),
+        shared=config.get("shared", {}),
+        fingerprint=_sha256(folder / CHECKSUMS)[:16],
+    )
+
+
+def verify(folder: Path, skip: tuple[str, ...] = ()) -> None:
+    """Compare every file with checksums.json.
+
+    Args:
+        skip: files that must be there but are not read
+
+    Raises:
+        BundleError: naming the file that is missing or altered.
+    """
+    if not folder.is_dir():
+        raise BundleError.about(folder, "no such folder", "Give the folder that training wrote.")
+    expected = _read_json(folder / CHECKSUMS)
+    for name in dict.fromkeys((*REQUIRED, *expected)):
+        file = folder / name
+        if name not in expected or Path(name).name != name:
+            raise BundleError.about(folder / CHECKSUMS, f"it does not cover {name}", REMEDY)
+        if not file.is_file():
+            raise BundleError.about(file, "the file is missing", REMEDY)
+        if name not in skip and _sha256(file) != expected[name]:
+            raise BundleError.about(file, "the file was altered since it was written", REMEDY)
+
+
+def write_descriptions(
+    folder: Path, parts: Mapping[str, Part], prompt: str | None, shared: Mapping[str, str]
+) -> None:
+    """config.json, labels.json and preprocess.json."""
+    described = {name: _part_to_dict(part) for name, part in parts.items()}
+    config = {"format": FORMAT, "parts": described, "prompt": prompt, "shared": dict(shared)}
+    _write_json(folder / CONFIG, config)
+    _write_json(folder / LABELS, {name: part.labels for name, part in parts.items()})
+    specs = {
+        name: {"hash": part.spec.hash, "spec": to_dict(part.spec)} for name, part in parts.items()
+    }
+    _write_json(folder / PREPROCESS, specs)
+
+
+def write_checksums(folder: Path) -> str:
+    """checksums.json over all files there are; returns the bundle's fingerprint."""
+    sums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+    _write_json(folder / CHECKSUMS, sums)
+    return _sha256(folder / CHECKSUMS)[:16]
+
+
+def _part_to_dict(part: Part) -> dict[str, Any]:
+    return {
+        "config": to_dict(part.config),
+        "region": part.region,
+        "trained_on": part.trained_on,
+        "patch": to_dict(part.patch),
+        "metrics": {name: _finite(value) for name, value in part.metrics.items()},
+    }
+
+
+def _part_from_dict(name: str, values: Mapping[str, Any], spec: Mapping[str, Any]) -> Part:
+    if name not in PARTS:
+        raise ConfigError(f"unknown part {name!r}")
+    # `config` and `spec` have one type per task, which the field's union cannot tell.
+    return Part(
+        task=name,
+        config=from_dict(PARTS[name], values["config"], f"{name}.config"),
+        spec=from_dict(PreprocessSpec, spec, f"{name}.spec"),
+        region=values["region"],
+        trained_on=values["trained_on"],
+        patch=None if values["patch"] is None else tuple(values["patch"]),
+        metrics=values["metrics"],
+    )
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: a metric that could not be computed is null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise BundleError.about(file, "the file is missing", REMEDY)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError.about(file, f"it is not JSON ({error})", REMEDY) from error
+    if not isinstance(content, dict):
+        raise BundleError.about(file, "it is not a table of settings", REMEDY)
+    return content
+
+
+def _write_json(file: Path, content: Any) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,52 @@
+"""The model card: what a person must know before using a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from uvlm.models.bundle_files import Part
+from uvlm.registry import DISCLAIMER
+
+__all__ = ["model_card"]
+
+
+def model_card(parts: Mapping[str, Part]) -> str:
+    """Markdown: purpose, limits, and per part its data, preprocessing, labels and metrics."""
+    regions = ", ".join(dict.fromkeys(part.region for part in parts.values()))
+    lines = [
+        f"# CT model: {', '.join(parts)}",
+        "",
+        f"**{DISCLAIMER}**",
+        "",
+        f"For CT of the {regions}. Studies of another region, or prepared in another way than "
+        "stated below, give results without meaning.",
+        "",
+        "Load it with `uvlm.load(FOLDER)`, or give the folder to `uvlm report --model`.",
+    ]
+    for part in parts.values():
+        lines += ["", f"## {part.task.capitalize()}", "", *_rows(part)]
+        lines += _table("Label", "Output", part.labels)
+        lines += _table("Metric", "Value", part.metrics)
+    return "\n".join(lines) + "\n"
+
+
+def _rows(part: Part) -> list[str]:
+    shape = "x".join(map(str, part.patch or part.spec.shape))
+    kind = "patches" if part.patch else "volumes"
+    return [
+        f"- Trained on: {part.trained_on}",
+        f"- Region: {part.region}",
+        f"- Input: {kind} of {shape} voxels (z, y, x), preprocessing `{part.spec.hash}`",
+    ]
+
+
+def _table(left: str, right: str, values: Mapping[str, Any]) -> list[str]:
+    if not values:
+        return []
+    rows = [f"| {name} | {_shown(value)} |" for name, value in values.items()]
+    return ["", f"| {left} | {right} |", "| --- | --- |", *rows]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,92 @@
+"""Hand a trained encoder from one task to the next, every tensor by name."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import nn
+
+from uvlm.errors import BundleError
+from uvlm.imaging.preprocess import PreprocessSpec
+from uvlm.models.bundle import Bundle
+from uvlm.models.bundle_files import PARTS
+
+__all__ = ["Handover", "load_encoder"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handover:
+    """What was handed over; belongs into the record of the run."""
+
+    source: str
+    """Part of the bundle the encoder came from."""
+
+    fingerprint: str
+    """The bundle's."""
+
+    tensors: int
+    """Tensors copied: all of the encoder's."""
+
+    values: int
+    """Numbers in them."""
+
+    differences: tuple[str, ...]
+    """How the preprocessing of this run differs from the source's, one setting each."""
+
+
+def load_encoder(
+    target: nn.Module, bundle: Bundle, spec: PreprocessSpec | None, *, part: str | None = None
+) -> Handover:
+    """Copy the encoder of `bundle` into `target.encoder`.
+
+    Args:
+        target: a model of this package on any device
+        spec: preprocessing of the run that begins; a difference is warned of and recorded
+        part: whose encoder; default the last one trained
+
+    Raises:
+        BundleError: the encoders differ in any setting, or the bundle lacks the part.
+    """
+    source = part or [name for name in PARTS if name in bundle.parts][-1]
+    if source not in bundle.parts:
+        raise BundleError.about(
+            bundle.path, f"it has no {source} part", f"It holds {', '.join(bundle.parts)}."
+        )
+    given: Any = bundle.modules[source]
+    taking: Any = target
+    found = _differences(given.config.encoder, taking.config.encoder)
+    if found:
+        raise BundleError.about(
+            bundle.path,
+            f"its encoder differs from this run's: {'; '.join(found)}",
+            "Give both runs one encoder configuration.",
+        )
+    weights = given.encoder.state_dict()
+    taking.encoder.load_state_dict(weights, strict=True)
+    differences = () if spec is None else _differences(bundle.parts[source].spec, spec)
+    for difference in differences:
+        log.warning("%s: preprocessing differs from this run's: %s", bundle.path, difference)
+    record = Handover(
+        source=source,
+        fingerprint=bundle.fingerprint,
+        tensors=len(weights),
+        values=sum(tensor.numel() for tensor in weights.values()),
+        differences=differences,
+    )
+    log.info(
+        "encoder of the %s part taken over: %d tensors, %d values",
+        record.source,
+        record.tensors,
+        record.values,
+    )
+    return record
+
+
+def _differences(there: Any, here: Any) -> tuple[str, ...]:
+    names = (field.name for field in fields(there))
+    pairs = ((name, getattr(there, name), getattr(here, name)) for name in names)
+    return tuple(f"{name} is {a} there, {b} here" for name, a, b in pairs if a != b)

@@ -1,0 +1,167 @@
+"""`uvlm report`: files, exit codes, and what bad input leaves behind: nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.inference.bundle_factory import tiny_bundle, write_ct
+from uvlm.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(tmp_path_factory.mktemp("bundles") / "all")
+
+
+@pytest.fixture
+def ct(tmp_path: Path) -> Path:
+    return write_ct(tmp_path / "chest.nii.gz")
+
+
+def report(*inputs: Path, bundle: Path, out: Path) -> int:
+    names = [str(path) for path in inputs]
+    common = ["--model", str(bundle), "--out", str(out), "--max-new-tokens", "5"]
+    return main(["report", *names, *common, "--device", "cpu"])
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_one_study_gives_three_files(bundle, ct, tmp_path, capsys):
+    assert report(ct, bundle=bundle, out=tmp_path / "out") == 0
+    assert names_in(tmp_path / "out") == ["chest.json", "chest.md", "chest_mask.nii.gz"]
+    assert "chest.md" in capsys.readouterr().out
+    image, mask = nib.load(ct), nib.load(tmp_path / "out/chest_mask.nii.gz")
+    assert mask.shape == image.shape
+    np.testing.assert_array_equal(mask.affine, image.affine)
+
+
+def test_existing_results_stop_the_run_before_it_starts(bundle, ct, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "chest.md").write_text("mine")
+    assert report(ct, bundle=bundle, out=out) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert [(p.name, p.read_text()) for p in out.iterdir()] == [("chest.md", "mine")]
+
+
+def bad_inputs(folder: Path) -> dict[str, Path]:
+    """Name -> a file that is not a CT."""
+    good = write_ct(folder / "good.nii.gz")
+    data = good.read_bytes()
+    contents = {
+        "empty.nii.gz": b"",
+        "truncated.nii.gz": data[: len(data) // 2],
+        "text.nii.gz": b"these are words, not voxels\n" * 50,
+    }
+    paths = {}
+    for name, content in contents.items():
+        paths[name] = folder / name
+        paths[name].write_bytes(content)
+    image = nib.load(good)
+    array = np.asarray(image.dataobj)
+    arrays = {
+        "flat.nii.gz": array[:, :, :1],
+        "time.nii.gz": np.stack([array, array], axis=-1),
+        "nan.nii.gz": np.where(array > 300, np.nan, array).astype(np.float32),
+        "mask.nii.gz": (array > 0).astype(np.uint8),
+    }
+    for name, values in arrays.items():
+        paths[name] = folder / name
+        nib.save(nib.Nifti1Image(values, image.affine), paths[name])
+    return paths
+
+
+BAD = (
+    "empty.nii.gz",
+    "truncated.nii.gz",
+    "text.nii.gz",
+    "flat.nii.gz",
+    "time.nii.gz",
+    "nan.nii.gz",
+    "mask.nii.gz",
+)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_study_is_one_error_and_leaves_nothing(bundle, tmp_path, capsys, name):
+    path = bad_inputs(tmp_path)[name]
+    before = path.read_bytes()
+    assert report(path, bundle=bundle, out=tmp_path / "out") == 2
+    assert name in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert path.read_bytes() == before
+
+
+def test_the_rest_goes_on_past_bad_studies(bundle, ct, tmp_path):
+    paths = bad_inputs(tmp_path)
+    out = tmp_path / "out"
+    assert report(paths["empty.nii.gz"], ct, paths["mask.nii.gz"], bundle=bundle, out=out) == 3
+    with (out / "errors.csv").open(newline="") as file:
+        assert [row["study"] for row in csv.DictReader(file)] == ["empty", "mask"]
+    assert names_in(out) == ["chest.json", "chest.md", "chest_mask.nii.gz", "errors.csv"]
+
+
+def test_only_bad_studies_are_2(bundle, tmp_path):
+    paths = bad_inputs(tmp_path)
+    out = tmp_path / "out"
+    assert report(paths["empty.nii.gz"], paths["text.nii.gz"], bundle=bundle, out=out) == 2
+    assert names_in(out) == ["errors.csv"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "altered", "absent"])
+def test_a_damaged_bundle_is_named_and_nothing_is_written(bundle, ct, tmp_path, capsys, damage):
+    copy = tmp_path / "bundle"
+    if damage != "absent":
+        shutil.copytree(bundle, copy)
+    if damage == "missing":
+        (copy / "labels.json").unlink()
+    if damage == "altered":
+        weights = copy / "model.safetensors"
+        data = bytearray(weights.read_bytes())
+        data[-1] ^= 1
+        weights.write_bytes(bytes(data))
+    assert report(ct, bundle=copy, out=tmp_path / "out") == 2
+    named = {"missing": "labels.json", "altered": "model.safetensors", "absent": "bundle"}
+    assert named[damage] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_without_a_report_part_is_refused(ct, tmp_path, capsys):
+    bundle = tiny_bundle(tmp_path / "bundle", ("segmentation",))
+    assert report(ct, bundle=bundle, out=tmp_path / "out") == 2
+    assert "it holds segmentation" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_region_is_said_on_screen_and_on_top_of_the_files(ct, tmp_path, capsys):
+    bundle = tiny_bundle(tmp_path / "bundle", region="abdomen")
+    assert report(ct, bundle=bundle, out=tmp_path / "out") == 0
+    assert "WARNING: Another body region" in capsys.readouterr().out
+    content = json.loads((tmp_path / "out/chest.json").read_text())
+    assert content["warnings"][0].startswith("Another body region")
+    assert content["report"].startswith("WARNING: Another body region")
+
+
+@pytest.mark.parametrize("command", ["report", "classify", "segment"])
+def test_help_explains_the_command(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert "--model BUNDLE" in capsys.readouterr().out
+
+
+def test_a_report_of_no_tokens_is_refused(bundle, ct, tmp_path, capsys):
+    arguments = ["report", str(ct), "--model", str(bundle), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--max-new-tokens", "0"])
+    assert stop.value.code == 2
+    assert "at least 1" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""A catalog of tiny studies, and runs small enough to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.data.toy_catalog import SHAPE, make_catalog
+
+from uvlm.data.config import AugmentConfig, DataConfig
+from uvlm.models.config import (
+    ClassificationConfig,
+    DecoderConfig,
+    EncoderConfig,
+    ReportConfig,
+    SegmentationConfig,
+)
+from uvlm.training.config import LoopConfig, OptimConfig, RunConfig
+
+ENCODER = EncoderConfig(features=(4, 8, 8), strides=(1, 2, 2), blocks=(1, 1, 1))
+
+
+@pytest.fixture(scope="session")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_catalog(tmp_path_factory.mktemp("studies"))
+
+
+@pytest.fixture
+def tiny_run(catalog: Path) -> Callable[[str], RunConfig]:
+    """Task name -> a run of six steps over the toy catalog."""
+
+    def build(task: str) -> RunConfig:
+        augment = AugmentConfig(mirror=(0, 1) if task == "segmentation" else ())
+        frozen = task == "report"
+        return RunConfig(
+            model={
+                "segmentation": SegmentationConfig(encoder=ENCODER),
+                "classification": ClassificationConfig(encoder=ENCODER, heads=2),
+                "report": ReportConfig(
+                    encoder=ENCODER,
+                    shape=SHAPE,
+                    decoder=DecoderConfig(vocab_size=300, layers=3, width=16, heads=2, ffn=32),
+                ),
+            }[task],
+            data=DataConfig(
+                catalog=(catalog,),
+                shape=SHAPE,
+                patch=(4, 8, 8) if task == "segmentation" else None,
+                val_fraction=0.3,
+                augment=replace(augment, spatial=not frozen, intensity=not frozen),
+            ),
+            optim=OptimConfig(lr=1e-3, encoder_lr=0.0 if frozen else 0.1),
+            loop=LoopConfig(
+                steps=6, log_every=1, validate_every=3, validate_studies=4, checkpoint_every=2
+            ),
+        )
+
+    return build

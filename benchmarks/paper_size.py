@@ -14,7 +14,6 @@ import argparse
 import ctypes
 import gc
 import json
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from harness import machine
 
 from uvlm.imaging.preprocess import prepare, preset
 from uvlm.imaging.readers import read_volume
@@ -40,6 +40,7 @@ DEFAULT_CT = Path(__file__).resolve().parents[2] / "shared/data/crlm/CRLM-CT-100
 PATCH = (96, 128, 128)
 SEGMENTATION_CLASSES = tuple(f"class {i}" for i in range(30))
 PROMPT = list(range(100, 140))
+QWEN_MARKERS = {"vision_start_id": 151_652, "vision_end_id": 151_653}
 
 
 class Recorder:
@@ -82,7 +83,7 @@ def run(ct: Path | None, with_segmentation: bool) -> tuple[Recorder, int]:
     """All parts in order; the second value is the number of tokens generated."""
     record = Recorder()
     torch.manual_seed(0)
-    report = record("build models", lambda: ReportModel(ReportConfig()).eval())
+    report = record("build models", lambda: ReportModel(ReportConfig(**QWEN_MARKERS)).eval())
     head = QueryHead(ClassificationConfig().encoder.features[-1], len(CT_RATE_LABELS), 4).eval()
     volume = record("read", lambda: read_volume(ct) if ct else phantom())
     array = record("prepare", lambda: prepare(volume, preset("paper")).normalised())
@@ -141,13 +142,15 @@ def main() -> None:
     parser.add_argument("--segmentation", action="store_true", help="also the 30-class mask (slow)")
     parser.add_argument("--json", type=Path, help="write the rows here")
     args = parser.parse_args()
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    described = machine()
+    print("  ".join(f"{key}: {value}" for key, value in described.items()))
     record, tokens = run(args.ct, args.segmentation)
     rows = as_rows(record)
     whole = rows[-1]
     print(f"{tokens} tokens; peak {whole['value']:.2f} GB of {LIMIT_GB:.0f} GB")
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        content = [row | {"machine": described} for row in rows]
+        args.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-import zipfile
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -57,6 +59,21 @@ def test_the_grid_is_the_one_simpleitk_finds(tmp_path):
 def test_compressed_pixels_are_exact(tmp_path, syntax):
     write_series(tmp_path, BIG, SeriesSpec(syntax=syntax))
     np.testing.assert_array_equal(read_dicom(tmp_path).array, BIG)
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
+)
+def test_every_plain_encoding_is_read(tmp_path, syntax):
+    write_series(tmp_path, HU)
+    for file in tmp_path.iterdir():
+        data = pydicom.dcmread(file)
+        data.file_meta.TransferSyntaxUID = syntax
+        if syntax == ExplicitVRBigEndian:
+            data.PixelData = np.frombuffer(data.PixelData, "<u2").astype(">u2").tobytes()
+        plain = {"implicit_vr": syntax.is_implicit_VR, "little_endian": syntax.is_little_endian}
+        data.save_as(file, **plain)
+    np.testing.assert_array_equal(read_dicom(tmp_path).array, HU)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
@@ -281,14 +298,6 @@ def test_two_stacks_of_one_series_are_refused(tmp_path):
         read_dicom(tmp_path)
 
 
-def test_files_that_are_not_dicom_are_ignored_and_said(tmp_path):
-    write_series(tmp_path / "deep" / "er", HU)
-    (tmp_path / "notes.txt").write_text("no image")
-    (tmp_path / "empty.dcm").touch()
-    volume = read_dicom(tmp_path)
-    assert "2 file(s) that are not DICOM were ignored." in volume.provenance.notes
-
-
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -341,59 +350,6 @@ def test_a_single_slice_is_refused_as_2d(tmp_path):
     write_series(tmp_path, HU[:1])
     with pytest.raises(ImageError, match="a single slice"):
         read_dicom(tmp_path)
-
-
-@pytest.mark.parametrize("keep", [300, 600, -40])
-def test_a_slice_cut_off_is_never_dropped_in_silence(tmp_path, keep):
-    write_series(tmp_path, HU)
-    last = sorted(tmp_path.iterdir())[0]
-    last.write_bytes(last.read_bytes()[:keep])
-    with pytest.raises(ImageError, match=r"damaged|decoded"):
-        read_dicom(tmp_path)
-
-
-def test_a_folder_without_dicom_is_refused(tmp_path):
-    (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(ImageError, match="no DICOM image among 1 files"):
-        read_dicom(tmp_path)
-
-
-def zipped(folder: Path, target: Path, prefix: str = "") -> Path:
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(folder.iterdir()):
-            archive.write(file, prefix + file.name)
-    return target
-
-
-def test_a_zip_reads_as_its_folder_and_writes_nothing(tmp_path):
-    write_series(tmp_path / "in", HU)
-    path = zipped(tmp_path / "in", tmp_path / "study.zip", prefix="../../outside/")
-    from_folder = read_dicom(tmp_path / "in")
-    shutil.rmtree(tmp_path / "in")
-    volume = read_dicom(path)
-    np.testing.assert_array_equal(volume.array, HU)
-    assert sorted(volume.provenance.checksum) != ""
-    assert set(tmp_path.iterdir()) == {path}
-    np.testing.assert_array_equal(volume.affine, from_folder.affine)
-
-
-def test_an_archive_that_inflates_without_end_is_refused(tmp_path):
-    path = tmp_path / "bomb.zip"
-    with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open("x.dcm", "w") as member,
-    ):
-        for _ in range(300):
-            member.write(bytes(1 << 20))
-    with pytest.raises(ImageError, match="unpacks to 300 MiB"):
-        read_dicom(path)
-
-
-def test_a_damaged_zip_is_refused(tmp_path):
-    path = tmp_path / "study.zip"
-    path.write_bytes(b"PK\x03\x04" + bytes(100))
-    with pytest.raises(ImageError, match="damaged zip"):
-        read_dicom(path)
 
 
 def test_checksum_covers_every_slice(tmp_path):

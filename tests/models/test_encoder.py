@@ -36,6 +36,10 @@ def test_state_dict_holds_stem_and_stages_only(encoder: Encoder) -> None:
     assert {key.split(".")[0] for key in encoder.state_dict()} == {"stem", "stages"}
 
 
+def test_each_weight_has_one_name(encoder: Encoder) -> None:
+    assert list(encoder.state_dict()) == [name for name, _ in encoder.named_parameters()]
+
+
 def test_residual_blocks_start_as_identities(encoder: Encoder) -> None:
     scales = [p for name, p in encoder.named_parameters() if name.endswith("conv2.norm.weight")]
     assert len(scales) == sum(ENCODER.blocks)

@@ -40,11 +40,11 @@ def test_eval_output_is_the_finest_training_output() -> None:
     torch.testing.assert_close(model.eval()(x), finest)
 
 
-def test_encoder_weights_appear_once_in_the_state_dict() -> None:
+def test_each_weight_has_one_name() -> None:
     model = build()
-    encoder_keys = [key for key in model.state_dict() if "encoder" in key]
-    assert all(key.startswith("encoder.") for key in encoder_keys)
-    assert len(encoder_keys) == len(model.encoder.state_dict())
+    assert list(model.state_dict()) == [name for name, _ in model.named_parameters()]
+    assert {key.split(".")[0] for key in model.state_dict()} == {"encoder", "decoder"}
+    assert not any(key.startswith("decoder.encoder") for key in model.state_dict())
 
 
 def test_every_parameter_receives_a_gradient() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.data.toy_catalog import SHAPE, make_catalog
 
+from tests.data.toy_catalog import SHAPE, make_catalog
 from uvlm.data.config import AugmentConfig, DataConfig
 from uvlm.models.config import (
     ClassificationConfig,

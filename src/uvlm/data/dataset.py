@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from math import ceil
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset
 from uvlm.data.augment import Augmenter
 from uvlm.data.config import DataConfig, Grid
 from uvlm.errors import CatalogError
+from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.imaging.store import StoredArray
 from uvlm.preprocessing.catalog import Row
 from uvlm.text.prompts import Example
@@ -50,18 +52,20 @@ class StudyDataset(Dataset[Sample]):
     Args:
         rows: studies, of which all have what `need` names
         config: shape, patch and augmentation
+        spec: how the volumes were prepared
         need: any of "mask", "labels", "report"
         encode: report to token ids; needed with "report"
         train: augment, and centre patches on classes as often as the configuration says
 
     Raises:
-        CatalogError: a stored volume is not of `config.shape`, or image and mask differ in shape.
+        CatalogError: a stored volume is not of `config.shape` or was prepared in another way.
     """
 
     def __init__(
         self,
         rows: Sequence[Row],
         config: DataConfig,
+        spec: PreprocessSpec,
         *,
         need: Sequence[str] = (),
         encode: Callable[[str], Example] | None = None,
@@ -71,6 +75,7 @@ class StudyDataset(Dataset[Sample]):
             raise ValueError("a dataset with reports needs `encode`")
         self.rows = list(rows)
         self.config = config
+        self.spec = spec
         self.need = frozenset(need)
         self.encode = encode
         self.train = train
@@ -124,7 +129,7 @@ class StudyDataset(Dataset[Sample]):
         """Up to 100 voxels (n, 3) of each class present; the same whoever asks first."""
         if row.series_id not in self._class_voxels:
             assert row.mask is not None
-            labels = np.asarray(StoredArray(row.mask)[:, :, :])
+            labels = self._open(row, row.mask)[:, :, :]
             rng = np.random.default_rng(zlib.crc32(row.series_id.encode()))
             self._class_voxels[row.series_id] = _sample_classes(labels, rng)
         return self._class_voxels[row.series_id]
@@ -132,23 +137,20 @@ class StudyDataset(Dataset[Sample]):
     def _read_image(self, row: Row, corner: Grid) -> NDArray[np.float32]:
         """(1, d, h, w), z-scored with the statistics of the whole volume; 0 beyond its border."""
         stored = self._open(row, row.image)
-        if stored.meta is None:
-            # Written without statistics: they can only come from the whole volume.
-            whole = np.asarray(stored[:, :, :], np.float32)
-            mean, std = float(whole.mean()), float(whole.std())
-        else:
-            mean, std = stored.meta.mean, stored.meta.std
         inside, padding = self._region(corner)
-        array = np.asarray(stored[inside], np.float32)
-        array = (array - np.float32(mean)) / np.float32(max(std, 1e-8))
-        return np.pad(array, padding)[None]
+        values = stored[inside].astype(np.float32)
+        if self.spec.normalise == "zscore":
+            mean, std = _statistics(stored)
+            values -= np.float32(mean)
+            values /= np.float32(std)
+        return np.pad(values, padding)[None]
 
     def _read_mask(self, row: Row, corner: Grid) -> NDArray[np.int16]:
         assert row.mask is not None
         inside, padding = self._region(corner)
-        return np.pad(np.asarray(self._open(row, row.mask)[inside], np.int16), padding)[None]
+        return np.pad(self._open(row, row.mask)[inside].astype(np.int16), padding)[None]
 
-    def _open(self, row: Row, path: Any) -> StoredArray:
+    def _open(self, row: Row, path: Path) -> StoredArray:
         stored = StoredArray(path)
         if tuple(stored.shape) != self.config.shape:
             raise CatalogError.about(
@@ -156,6 +158,13 @@ class StudyDataset(Dataset[Sample]):
                 f"the volume of {row.series_id} is {tuple(stored.shape)}, "
                 f"the run expects {self.config.shape}",
                 "Prepare the dataset again with that shape, or set --data.shape.",
+            )
+        if stored.meta is not None and stored.meta.spec_hash != self.spec.hash:
+            raise CatalogError.about(
+                path,
+                f"it was prepared with specification {stored.meta.spec_hash}, "
+                f"its catalog says {self.spec.hash}",
+                "Prepare the dataset again, into a new folder.",
             )
         return stored
 
@@ -169,6 +178,14 @@ class StudyDataset(Dataset[Sample]):
             padding.append((max(-first, 0), max(last - limit, 0)))
         z, y, x = slices
         return (z, y, x), padding
+
+
+def _statistics(stored: StoredArray) -> tuple[float, float]:
+    """Mean and standard deviation, HU; a file without metadata must be read whole for them."""
+    if stored.meta is not None:
+        return stored.meta.mean, stored.meta.std
+    whole = stored[:, :, :]
+    return float(whole.mean(dtype=np.float64)), float(whole.std(dtype=np.float64))
 
 
 def _margin(patch: Grid, config: DataConfig) -> Grid:

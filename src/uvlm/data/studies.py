@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from uvlm.data.config import DataConfig
 from uvlm.data.split import split_rows
@@ -13,7 +14,9 @@ from uvlm.errors import CatalogError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.preprocessing.catalog import Catalog, Row, read_catalog
 
-__all__ = ["Studies", "load_studies"]
+__all__ = ["Need", "Studies", "load_studies"]
+
+Need = Literal["labels", "mask", "report"]
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +55,7 @@ class Studies:
         return f"{' + '.join(self.names)} ({len(self.train)} series)"
 
 
-def load_studies(config: DataConfig, need: Sequence[str]) -> Studies:
+def load_studies(config: DataConfig, need: Sequence[Need]) -> Studies:
     """Read the catalogs of `config`, keeping what has everything `need` names.
 
     Raises:
@@ -62,7 +65,7 @@ def load_studies(config: DataConfig, need: Sequence[str]) -> Studies:
     """
     if not config.catalog:
         raise ConfigError("no catalog was given. Name one or more with --data.catalog.")
-    catalogs = [read_catalog(path, need=tuple(need)) for path in config.catalog]
+    catalogs = [read_catalog(path, need=need) for path in config.catalog]
     first = catalogs[0]
     for catalog in catalogs:
         _check(catalog, first, config, need)
@@ -87,7 +90,7 @@ def load_studies(config: DataConfig, need: Sequence[str]) -> Studies:
     )
 
 
-def _check(catalog: Catalog, first: Catalog, config: DataConfig, need: Sequence[str]) -> None:
+def _check(catalog: Catalog, first: Catalog, config: DataConfig, need: Sequence[Need]) -> None:
     if catalog.spec is None:
         raise CatalogError.about(
             catalog.path,

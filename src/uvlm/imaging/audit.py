@@ -5,17 +5,18 @@ Rules, in order; the first that applies gives the verdict:
 1. One value throughout, or a range no 16-bit scanner writes: `unknown`.
 2. Padding is an exact value found at a corner of the volume that holds at least 0.5 % of the voxels
    and is either the lowest with a gap of 50 above it (-3024, -2000, ...) or has twenty times as
-   many as its neighbours (0 outside the body). It is left out of everything that follows.
+   many as its neighbours (0 outside the body). It is left out of everything that follows, unless
+   the verdict shows that it is air or above: then it was clipped there.
 3. The central 99 % of the values span less than 60, with fractions (or less than 30 without):
    `scaled` (z-scored, 0 to 1, -1 to 1). Values from exactly 0 to 255: `scaled` (8-bit window).
 4. The lowest and highest value, when they hold at least 0.2 % of the voxels and five times their
    neighbours, are where the values were clipped; they too say nothing about materials.
 5. The histogram is fitted as a mixture of air, lung, fat, soft tissue, contrast and bone for each
-   known offset (`landmarks.misfit`). An explanation counts if its misfit is below 0.4 nats, at
-   least 1 % of the voxels are tissue (-180 to 200 HU) and at least 0.5 % lie below -30 HU: every
-   patient has fat or air (where an intercept applied twice was clipped they may be cut off). The
-   best is `hu` (offset 0), `shifted` (positive: stored values whose intercept was not applied) or
-   `twice` (negative: intercept applied twice).
+   known offset (`landmarks.misfit`). An explanation counts if its misfit is below 0.4 nats, a peak
+   stands between -150 and 200 HU, at least 1 % of the voxels are tissue (-180 to 200 HU) and at
+   least 0.5 % lie below -30 HU, since every patient has fat or air (where an intercept applied
+   twice was clipped they may be cut off). The best is `hu` (offset 0), `shifted` (positive: stored
+   values whose intercept was not applied) or `twice` (negative: intercept applied twice).
 6. If none counts, offsets that put a peak of the histogram on a material are tried: `shifted` by
    an unusual amount if its misfit is below 0.3. Otherwise `unknown`.
 
@@ -35,6 +36,7 @@ from uvlm.imaging.landmarks import (
     Histogram,
     Landmark,
     find_landmarks,
+    has_tissue_peak,
     histogram,
     misfit,
     peak_offsets,
@@ -176,7 +178,7 @@ def audit(volume: Volume) -> Audit:
     values = _survey(array, low, high)
     ruling = _rule(array, low, high, values)
     if values and ruling.offset is not None:
-        values = _air_is_no_padding(values, ruling.offset)
+        values = _floor_is_no_padding(values, ruling.offset)
     landmarks, guess = _look(volume, values, ruling)
     z, y, x = (n * step for n, step in zip(volume.shape, volume.spacing, strict=True))
     return Audit(
@@ -232,11 +234,13 @@ def _find_clipping(hist: Histogram) -> tuple[float | None, float | None]:
     return below, above
 
 
-def _air_is_no_padding(values: _Values, offset: float) -> _Values:
-    """Air without noise, as a simulation has it, is one exact value too; it is not padding."""
-    if values.padding is not None and abs(values.padding - offset + 1000) <= 30:
-        return replace(values, padding=None)
-    return values
+def _floor_is_no_padding(values: _Values, offset: float) -> _Values:
+    """The lowest value is padding only below air: noise-free air and clipping are floors too."""
+    padding = values.padding
+    if padding is None or padding != values.everything.first or padding - offset < -1030:
+        return values
+    below = padding if padding - offset > NATURAL_FLOOR_HU else None
+    return replace(values, padding=None, clipped=(below, values.clipped[1]))
 
 
 def _rule(array: NDArray[Any], low: float, high: float, values: _Values | None) -> _Ruling:
@@ -282,7 +286,7 @@ def _has_body(core: Histogram, inside: Histogram, offset: float) -> bool:
     tissue = core.share(offset - 180, offset + 200)
     fat_or_air = inside.share(inside.low, offset - 30)
     cut_off = offset < 0 and core.first > inside.first
-    return tissue >= 0.01 and (fat_or_air >= 0.005 or cut_off)
+    return tissue >= 0.01 and (fat_or_air >= 0.005 or cut_off) and has_tissue_peak(core, offset)
 
 
 def _explain(offset: float, found: float) -> _Ruling:

@@ -7,7 +7,6 @@ stated rule, `dicom_geometry` orders the slices on one grid, and here the pixels
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydicom.pixels.utils import pixel_array
 from tqdm import tqdm
 
 from uvlm.errors import ImageError
-from uvlm.imaging.dicom_files import Header, Scan, quiet_pydicom, scan, sources
+from uvlm.imaging.dicom_files import Header, Scan, quiet_pydicom, read_dataset, scan, sources
 from uvlm.imaging.dicom_geometry import Frame, Stack, frames_of, stack
 from uvlm.imaging.dicom_series import (
     Series,
@@ -104,7 +103,7 @@ class _Pixels:
     path: Path
     digest: Any = field(default_factory=hashlib.sha256)
     repeated: int = 0
-    _open: tuple[Header, bytes] | None = None
+    _open: tuple[Header, Any] | None = None
 
     def read(self, grid: Stack) -> NDArray[Any]:
         """(z, y, x) HU on the grid of the stack."""
@@ -134,38 +133,33 @@ class _Pixels:
         return hu
 
     def _slice(self, frame: Frame) -> NDArray[Any]:
-        data = self._bytes(frame.header)
+        name = frame.header.source.name
         try:
-            stored = pixel_array(io.BytesIO(data), index=frame.index)
+            stored = pixel_array(self._dataset(frame.header), index=frame.index)
         # Decoders raise whatever their libraries raise; none of it may pass for a volume.
         except Exception as error:
             syntax = frame.header.data.file_meta.get("TransferSyntaxUID")
             raise ImageError.about(
                 self.path,
-                f"pixels of {frame.header.source.name} cannot be decoded "
+                f"pixels of {name} cannot be decoded "
                 f"({getattr(syntax, 'name', 'unknown transfer syntax')}; {type(error).__name__})",
                 "The file may be cut off; copy it again, or export it uncompressed.",
             ) from error
         if stored.shape != (frame.rows, frame.columns):
             raise ImageError.about(
                 self.path,
-                f"pixels of shape {stored.shape} in {frame.header.source.name}",
+                f"pixels of shape {stored.shape} in {name}",
                 "Export the series again as grey images.",
             )
         hu = image_values(stored[None], self.path, frame.slope, frame.intercept)
         return np.asarray(hu[0])
 
-    def _bytes(self, header: Header) -> bytes:
-        """The file's bytes, kept while its frames are read and counted in the checksum once."""
+    def _dataset(self, header: Header) -> Any:
+        """The whole file, kept while its frames are read and counted in the checksum once."""
         if self._open is None or self._open[0] is not header:
-            try:
-                data = header.source.read()
-            except OSError as error:
-                raise ImageError.about(
-                    self.path, f"{header.source.name} cannot be read", "Copy it again."
-                ) from error
+            data = header.source.read()
             self.digest.update(data)
-            self._open = (header, data)
+            self._open = (header, read_dataset(data))
         return self._open[1]
 
     def notes(self) -> list[str]:

@@ -6,8 +6,8 @@ and links are harmless. An archive that would inflate beyond all reason is refus
 
 from __future__ import annotations
 
+import io
 import logging
-import struct
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,13 +20,25 @@ import pydicom
 from pydicom.uid import (
     CTImageStorage,
     EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
 )
 from tqdm import tqdm
 
 from uvlm.errors import ImageError, InputError
 
-__all__ = ["CT_CLASSES", "Header", "Scan", "Source", "quiet_pydicom", "scan", "sources"]
+__all__ = [
+    "CT_CLASSES",
+    "Header",
+    "Scan",
+    "Source",
+    "quiet_pydicom",
+    "read_dataset",
+    "scan",
+    "sources",
+]
 
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 MAX_MEMBERS = 100_000
@@ -36,8 +48,8 @@ RATIO_FREE_BYTES = 256 << 20
 """Small archives may compress better than `MAX_RATIO`: a synthetic study can be all air."""
 
 TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
-    "PatientID", "PatientName", "Modality", "ImageType", "InstanceNumber", "AcquisitionNumber",
+    "SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
+    "PatientID", "PatientName", "Modality", "ImageType",
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
     "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
@@ -45,6 +57,12 @@ TAGS = [
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 """What of a header is read; texts that could name the patient serve only to count patients."""
+
+SINGLE = {
+    "SeriesNumber", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "SliceThickness",
+    "RescaleSlope", "RescaleIntercept", "BitsStored", "PixelPaddingValue",
+}  # fmt: skip
+"""Those of `TAGS` that are one number where present."""
 
 
 @dataclass(frozen=True)
@@ -175,13 +193,42 @@ def _header(path: Path, source: Source) -> Any | None:
             return None
         file.seek(0)
         try:
-            return pydicom.dcmread(
+            data = pydicom.dcmread(
                 file, stop_before_pixels=True, specific_tags=list(TAGS), force=bare
             )
-        except (OSError, EOFError, ValueError, KeyError, AttributeError, struct.error):
+            _convert(data)
+            return data
+        # A damaged header makes pydicom raise nearly anything.
+        except Exception:
             if bare:
                 return None
             raise _damaged(path, source) from None
+
+
+def read_dataset(data: bytes) -> Any:
+    """A whole file with its pixels; a transfer syntax is added to one too old to name its own."""
+    dataset = pydicom.dcmread(io.BytesIO(data), force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = plain if little else ExplicitVRBigEndian
+    return dataset
+
+
+def _convert(data: Any) -> None:
+    """Look at every value: pydicom converts only then, and a bad one is to be found here."""
+
+    def check(_: Any, element: Any) -> None:
+        value = element.value
+        if value in (None, ""):
+            return
+        if element.keyword in SINGLE:
+            float(value)
+        elif element.VR == "DS":
+            for item in [value] if element.VM == 1 else value:
+                float(item)
+
+    data.walk(check)
 
 
 def _damaged(path: Path, source: Source) -> InputError:

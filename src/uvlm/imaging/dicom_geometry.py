@@ -75,7 +75,16 @@ def frames_of(path: Path, series: Series) -> list[Frame]:
     frames = []
     for header in series.headers:
         for index in range(int(header.data.get("NumberOfFrames") or 1)):
-            frames.append(_frame(path, header, index))
+            try:
+                frames.append(_frame(path, header, index))
+            except ImageError:
+                raise
+            except (ValueError, TypeError) as error:
+                raise ImageError.about(
+                    path,
+                    f"a geometry or scale that is no number in {header.source.name}",
+                    "Export the series again.",
+                ) from error
     return frames
 
 

@@ -251,7 +251,9 @@ def unusable(path: Path, found: Sequence[Series]) -> InputError:
     reasons = "; ".join(f"series {s.title}: {excluded(s)}" for s in found[:8])
     more = f"; and {len(found) - 8} more" if len(found) > 8 else ""
     return ImageError.about(
-        path, f"no CT volume ({reasons}{more})", "Give a CT series of at least two slices."
+        path,
+        f"no CT volume ({reasons}{more})",
+        "Give the folder or .zip with all slices of a CT series.",
     )
 
 

@@ -37,6 +37,10 @@ def read_itk(path: Path | str, labels: bool = False) -> Volume:
     path = Path(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    data = path.read_bytes()
+    nrrd = data[:4] == b"NRRD"
+    # ITK goes by the name; a file told by its content may have any.
+    reader.SetImageIO("NrrdImageIO" if nrrd else "MetaImageIO")
     try:
         reader.ReadImageInformation()
         _refuse_shape(reader, path)
@@ -57,18 +61,20 @@ def read_itk(path: Path | str, labels: bool = False) -> Volume:
     raw = sitk.GetArrayFromImage(image)
     details = {"dtype": str(raw.dtype)}
     del image
-    digest = hashlib.sha256(path.read_bytes())
+    digest = hashlib.sha256(data)
     if path.suffix.lower() in DETACHED:
         digest.update(raw.data)
     array = (label_values if labels else image_values)(raw, path)
     if not labels:
         refuse_mask(array, path)
-    kind = "nrrd" if path.suffix.lower() in (".nrrd", ".nhdr") else "metaimage"
     return Volume(
         array=array,
         affine=affine,
         provenance=Provenance(
-            path=str(path), format=kind, checksum=digest.hexdigest(), details=details
+            path=str(path),
+            format="nrrd" if nrrd else "metaimage",
+            checksum=digest.hexdigest(),
+            details=details,
         ),
     )
 

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-__all__ = ["Histogram", "Landmark", "find_landmarks", "histogram", "misfit", "peak_offsets"]
+__all__ = [
+    "Histogram",
+    "Landmark",
+    "find_landmarks",
+    "has_tissue_peak",
+    "histogram",
+    "misfit",
+    "peak_offsets",
+]
 
 BIN = 8
 FIT_BLUR_HU = 20.0
@@ -149,7 +157,7 @@ def _materials(hu: NDArray[Any]) -> NDArray[Any]:
 def find_landmarks(hist: Histogram, offset: float) -> tuple[Landmark, ...]:
     """The materials whose peak is seen, given that values are HU + offset."""
     hu, density = _binned(hist, offset, PEAK_BLUR_HU)
-    peaks, _ = find_peaks(density, prominence=0.02 * density.max(initial=0.0))
+    peaks = _peaks(density)
     found = []
     for name, expected, low, high in LANDMARKS:
         inside = [p for p in peaks if low <= hu[p] <= high]
@@ -160,9 +168,21 @@ def find_landmarks(hist: Histogram, offset: float) -> tuple[Landmark, ...]:
     return tuple(found)
 
 
+def has_tissue_peak(hist: Histogram, offset: float) -> bool:
+    """Whether a peak stands at fat, soft tissue or contrast, if values are HU + offset."""
+    hu, density = _binned(hist, offset, FIT_BLUR_HU)
+    return any(-150 <= hu[p] <= 200 for p in _peaks(density))
+
+
+def _peaks(density: NDArray[Any]) -> NDArray[np.intp]:
+    """Bins of the peaks that rise 2 % of the highest above their surroundings."""
+    peaks, _ = find_peaks(density, prominence=0.02 * density.max(initial=0.0))
+    return np.asarray(peaks)
+
+
 def peak_offsets(hist: Histogram) -> list[float]:
     """Offsets that put one of the four highest peaks on air, fat or soft tissue."""
     values, density = _binned(hist, 0.0, FIT_BLUR_HU)
-    peaks, _ = find_peaks(density, prominence=0.02 * density.max(initial=0.0))
+    peaks = _peaks(density)
     highest = sorted(peaks, key=lambda p: -float(density[p]))[:4]
     return [float(values[p]) - hu for p in highest for hu in (-1000.0, -100.0, 40.0)]

@@ -184,9 +184,7 @@ class Prepared:
 
 def grid_of(volume: Volume, spec: PreprocessSpec) -> Grid:
     """The grid `prepare` would put `volume` on."""
-    route = plan_route(
-        volume.shape, volume.affine, spec.shape, spec.spacing, spec.align_corners
-    )
+    route = plan_route(volume.shape, volume.affine, spec.shape, spec.spacing, spec.align_corners)
     return Grid(
         source_shape=volume.shape,
         source_affine=_matrix(volume.affine),
@@ -219,14 +217,25 @@ def prepare(volume: Volume, spec: PreprocessSpec) -> Prepared:
         source, clip = route.straighten.apply(route.turn.apply(values), spec.fill), None
     mixed = resample(source, route.maps, antialias=spec.antialias, fill=spec.fill, clip=clip)
     array = np.rint(mixed, out=mixed).astype(np.int16)
-    mean, std = float(array.mean(dtype=np.float64)), float(array.std(dtype=np.float64))
-    if std == 0:
+    mean, std = _moments(array)
+    if array.min() == array.max():
         raise ImageError.about(
             where,
             f"every voxel has the value {array.flat[0]} HU on the {spec.shape} grid",
             "Check that the file holds a CT; a flat image cannot be standardised.",
         )
     return Prepared(array=array, grid=grid, mean=mean, std=std)
+
+
+def _moments(array: NDArray[np.int16]) -> tuple[float, float]:
+    """Mean and standard deviation, from sums of integers that float64 holds exactly."""
+    total = squares = 0.0
+    for plane in array:
+        values = plane.astype(np.float64).ravel()
+        total += float(values.sum())
+        squares += float(values @ values)
+    mean = total / array.size
+    return mean, max(squares / array.size - mean * mean, 0.0) ** 0.5
 
 
 def _refuse_unusable(volume: Volume, spec: PreprocessSpec) -> None:
@@ -248,7 +257,7 @@ def _refuse_unusable(volume: Volume, spec: PreprocessSpec) -> None:
 
 
 def prepare_labels(volume: Volume, spec: PreprocessSpec) -> NDArray[Any]:
-    """Bring a mask to the grid `prepare` gives an image of the same geometry; same values and type."""
+    """Bring a mask to the grid that `prepare` gives an image of its geometry; same values, type."""
     route = grid_of(volume, spec).route
     source = route.turn.apply(volume.array)
     if route.straighten is not None:
@@ -282,12 +291,13 @@ def restore_map(array: NDArray[Any], grid: Grid) -> NDArray[np.float32]:
     return np.ascontiguousarray(route.turn.undo(result))
 
 
-def _votes(route: Route, spec: PreprocessSpec) -> tuple[bool, ...]:
-    """Per axis, whether classes vote by share: only where preparing shrinks.
+def _votes(route: Route, spec: PreprocessSpec) -> bool:
+    """Whether classes vote by share: where preparing shrinks the mask along any axis.
 
-    Where it enlarges, copying voxels and picking the copies' centres on the way back loses nothing.
+    Where it only enlarges, copying voxels, and picking the nearest copy on the way back, loses
+    nothing.
     """
-    return tuple(spec.antialias and axis.scale > 1 for axis in route.maps)
+    return spec.antialias and any(axis.scale > 1 for axis in route.maps)
 
 
 def _checked_route(array: NDArray[Any], grid: Grid) -> Route:

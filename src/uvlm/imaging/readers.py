@@ -7,6 +7,7 @@ its first bytes (NIfTI, plain or compressed; DICOM; NRRD; MetaImage; Blosc2).
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,10 +70,10 @@ def _kind(path: Path) -> str:
     if not path.exists():
         raise ImageError.about(path, "no such file or folder", "Check the path.")
     suffix = path.suffix.lower()
-    if suffix == ".b2nd":
-        return "b2nd"
     if path.is_dir():
         return "dicom"
+    if suffix == ".b2nd":
+        return "b2nd"
     try:
         with path.open("rb") as file:
             start = file.read(352)
@@ -94,6 +95,32 @@ def _kind(path: Path) -> str:
 
 
 def _read_b2nd(path: Path, labels: bool) -> Volume:
-    raise NotImplementedError(
-        path, labels, hashlib, np, image_values, label_values, refuse_mask, Provenance
+    """A stored array with the grid written inside it; 1 mm voxels where there is none."""
+    from uvlm.imaging.store import StoredArray
+
+    stored = StoredArray(path)
+    meta = stored.meta
+    kind = "labels" if labels else "image"
+    if meta is not None and meta.kind != kind:
+        raise ImageError.about(path, f"a store of kind {meta.kind}", f"Give one of kind {kind}.")
+    raw = stored.read()
+    notes: tuple[str, ...] = ()
+    affine = np.eye(4)
+    if meta is None:
+        notes = ("No metadata: preprocessing is unknown, voxels were taken as 1 mm, in LPS order.",)
+    else:
+        affine = np.array(meta.grid.affine, np.float64)
+    with path.open("rb") as file:
+        checksum = hashlib.sha256(file.read()).hexdigest()
+    source = Provenance(
+        path=str(path),
+        format="b2nd",
+        checksum=checksum,
+        notes=notes,
+        details={"dtype": str(raw.dtype)},
     )
+    volume = Volume(array=raw, affine=affine, provenance=source)
+    array = (label_values if labels else image_values)(raw, path)
+    if not labels:
+        refuse_mask(array, path)
+    return replace(volume, array=array)

@@ -9,10 +9,14 @@ the largest piece of tissue with everything inside it, and five numbers decide w
     width    of the body in mm;  pieces: bodies of similar size (two thighs, two feet)
 
 A slice is `head` when ring is at least 0.4; `extremity` with two pieces, or narrower than 200 mm
-with at least 5 % bone; `chest` with at least 25 % lung; `pelvis` with at least 1.5 % lateral bone
-and under 4 % lung; otherwise `abdomen`. Slices above the highest chest slice belong to the chest
-(apices, shoulders). Lengths in mm are then summed: the region is every one of chest and abdomen
-that covers 100 mm or half of the study, otherwise the longest of all.
+with at least 5 % bone; `pelvis` with at least 1.5 % lateral bone and under 4 % lung; otherwise
+`abdomen`. A run of slices with at least 8 % lung is `chest` if it reaches 25 % somewhere or is
+80 mm long: lungs full of fluid still run on, while the lung bases over the liver are short. Slices
+above the highest chest slice belong to the chest too (apices, shoulders).
+
+Lengths in mm are then summed. The region is chest, abdomen or both: each that covers half of the
+study, or 100 mm of chest, or 150 mm of abdomen (a chest CT ends within the upper abdomen).
+Otherwise it is the longest part.
 """
 
 from __future__ import annotations
@@ -31,7 +35,8 @@ __all__ = ["RegionGuess", "likely_region"]
 
 BLOCK_MM = 4.0
 PARTS = ("head", "chest", "abdomen", "pelvis", "extremity")
-LONG_ENOUGH_MM = 100.0
+LONG_ENOUGH_MM = {"chest": 100.0, "abdomen": 150.0}
+SOME_LUNG, MUCH_LUNG, LONG_LUNG_MM = 0.08, 0.25, 80.0
 MIN_BODY_CM2 = 20.0
 MIN_BONE = 0.001
 OUTSIDE_AIR_HU = -930.0
@@ -78,7 +83,7 @@ def likely_region(
     found = [s for s in slices if s is not None]
     if not found or _bare(found):
         return RegionGuess("unknown", {}, {})
-    parts = _parts(found)
+    parts = _parts(found, dz)
     length = {part: parts.count(part) * dz for part in PARTS if part in parts}
     total = sum(length.values())
     scores = {part: round(mm / total, 3) for part, mm in length.items()}
@@ -157,9 +162,14 @@ def _fill(hu: NDArray[np.float32], tissue: NDArray[np.bool_]) -> NDArray[np.bool
     return filled
 
 
-def _parts(slices: list[_Slice]) -> list[str]:
+def _parts(slices: list[_Slice], dz: float) -> list[str]:
     """The part each slice belongs to; slices run from the feet to the head."""
     parts = [_part(s) for s in slices]
+    runs, _ = ndimage.label([s.lung >= SOME_LUNG for s in slices])
+    for (run,) in ndimage.find_objects(runs):
+        much = any(s.lung >= MUCH_LUNG for s in slices[run])
+        if much or (run.stop - run.start) * dz >= LONG_LUNG_MM:
+            parts[run] = ["chest"] * (run.stop - run.start)
     if "chest" in parts:
         top = len(parts) - 1 - parts[::-1].index("chest")
         above = ["chest" if part in ("abdomen", "pelvis") else part for part in parts[top:]]
@@ -168,11 +178,10 @@ def _parts(slices: list[_Slice]) -> list[str]:
 
 
 def _part(s: _Slice) -> str:
+    """What a slice is, lungs apart."""
     if s.ring >= 0.4:
         return "head"
-    if s.lung >= 0.25:
-        return "chest"
-    if s.pieces >= 2 or (s.width_mm < 200 and s.bone >= 0.05):
+    if s.lung < SOME_LUNG and (s.pieces >= 2 or (s.width_mm < 200 and s.bone >= 0.05)):
         return "extremity"
     return "pelvis" if s.lateral >= 0.015 and s.lung < 0.04 else "abdomen"
 
@@ -180,7 +189,7 @@ def _part(s: _Slice) -> str:
 def _name(length: dict[str, float], total: float) -> str:
     trunk = [
         part
-        for part in ("chest", "abdomen")
-        if length.get(part, 0.0) >= min(LONG_ENOUGH_MM, total / 2)
+        for part, enough in LONG_ENOUGH_MM.items()
+        if length.get(part, 0.0) >= min(enough, total / 2)
     ]
     return "+".join(trunk) or max(length, key=lambda part: length[part])

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class AxisMap:
     @property
     def centres(self) -> NDArray[np.float64]:
         """(m,) source index of every target voxel."""
-        return self.scale * np.arange(self.target) + self.offset
+        return self.scale * np.arange(self.target, dtype=np.float64) + self.offset
 
     @property
     def nearest(self) -> NDArray[np.intp]:
@@ -81,13 +81,16 @@ class AxisMap:
 class _Weights:
     """The banded matrix (m, n) of one axis; a row outside the volume is zero."""
 
-    def __init__(self, axis: AxisMap, *, antialias: bool = True, nearest: bool = False) -> None:
-        # A position in the outer half voxel takes the border's value, or nearly so.
-        centres = axis.centres if antialias else np.clip(axis.centres, 0, axis.source - 1)
-        centres = axis.nearest.astype(np.float64) if nearest else centres
-        support = max(1.0, axis.scale) if antialias and not nearest else 1.0
+    def __init__(self, axis: AxisMap, shrinking: Literal["two", "triangle", "area"]) -> None:
+        """`shrinking`: what a target voxel reads where the axis shrinks; otherwise always two."""
+        support = max(1.0, axis.scale) if shrinking == "triangle" else 1.0
+        # Two neighbours at most: in the outer half voxel that is the border's value alone.
+        centres = axis.centres if support > 1 else np.clip(axis.centres, 0, axis.source - 1)
         distance = np.abs(centres[:, None] - np.arange(axis.source))
-        matrix = np.maximum(0, 1 - distance / support)
+        if shrinking == "area" and axis.scale > 1:
+            matrix = np.clip((axis.scale + 1) / 2 - distance, 0, 1)
+        else:
+            matrix = np.maximum(0, 1 - distance / support)
         matrix[~axis.inside] = 0
         total = matrix.sum(axis=1, keepdims=True)
         self.matrix = (matrix / np.where(total > 0, total, 1)).astype(np.float32)
@@ -166,7 +169,7 @@ def resample(
     Returns:
         float32 of the maps' target shape.
     """
-    z, y, x = (_Weights(axis, antialias=antialias) for axis in maps)
+    z, y, x = (_Weights(axis, "triangle" if antialias else "two") for axis in maps)
     depth = array.shape[0]
     planes = np.empty((depth, y.axis.target, x.axis.target), np.float32)
     for start in range(0, depth, SLAB):
@@ -181,26 +184,27 @@ def resample(
     return result
 
 
-def resample_labels(array: NDArray[Any], maps: Maps, *, vote: Sequence[bool]) -> NDArray[Any]:
+def resample_labels(array: NDArray[Any], maps: Maps, *, vote: bool) -> NDArray[Any]:
     """Bring a label map (z, y, x) onto the grid of `maps`; 0 outside the source volume.
 
     Args:
-        vote: per axis, whether classes are interpolated linearly along it, antialiased, so that
-            the largest share wins; otherwise the nearest voxel counts.
+        vote: the class with the largest share of a target voxel wins: of the area it covers where
+            an axis shrinks, of the linear mixture of two neighbours where it grows. Otherwise the
+            nearest voxel counts.
 
     Returns:
         Labels of the maps' target shape; the values and the type are those of `array`.
     """
-    if any(vote):
-        return _vote(array, maps, vote)
+    if vote:
+        return _vote(array, maps)
     result: NDArray[Any] = array[np.ix_(*(axis.nearest for axis in maps))]
     for number, axis in enumerate(maps):
         np.moveaxis(result, number, 0)[~axis.inside] = 0
     return result
 
 
-def _vote(array: NDArray[Any], maps: Maps, vote: Sequence[bool]) -> NDArray[Any]:
-    weights = [_Weights(axis, nearest=not v) for axis, v in zip(maps, vote, strict=True)]
+def _vote(array: NDArray[Any], maps: Maps) -> NDArray[Any]:
+    weights = [_Weights(axis, "area") for axis in maps]
     z, y, x = (axis.target for axis in maps)
     result = np.zeros((z, y, x), array.dtype)
     boxes = [(value, box) for value, box in enumerate(ndimage.find_objects(array), 1) if box]

@@ -55,7 +55,7 @@ class Straighten:
 
     @property
     def _inverse(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        matrix = np.linalg.inv(self.matrix)
+        matrix = np.linalg.inv(self.matrix).astype(np.float64)
         return matrix, -matrix @ self.offset
 
     @staticmethod
@@ -153,7 +153,7 @@ def _plan_straighten(shape: Shape, affine: NDArray[np.float64]) -> Straighten:
     straight = np.eye(4)
     straight[:3, :3] = q * sizes
     straight[:3, 3] = affine[:3, 3] + straight[:3, :3] @ low
-    back = np.linalg.inv(shear)
+    back = np.linalg.inv(shear).astype(np.float64)
     return Straighten(
         skewed=shape,
         straight=(depth, height, width),

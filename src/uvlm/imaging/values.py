@@ -18,6 +18,8 @@ __all__ = ["image_values", "label_values", "looks_like_mask", "refuse_mask"]
 
 INT16 = np.iinfo(np.int16)
 FLOAT32_MAX = np.finfo(np.float32).max
+LABELS = 1024
+"""A mask read as such has no more distinct values."""
 MASK_VALUES = 150
 """A mask has no more distinct values: TotalSegmentator has 117 classes, a CT thousands."""
 MASK_VALUES_WIDE = 64
@@ -43,10 +45,10 @@ def image_values(
     _refuse_non_finite(raw, path)
     if unscaled and not _integral(raw[raw.shape[0] // 2]):
         return raw.astype(np.float32, copy=False)
-    return _scaled(raw, slope, intercept)
+    return _scaled(raw, path, slope, intercept)
 
 
-def _scaled(raw: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+def _scaled(raw: NDArray[Any], path: Path | str, slope: float, intercept: float) -> NDArray[Any]:
     result: NDArray[Any] = np.empty(raw.shape, np.int16)
     for z, stored in enumerate(raw):
         slab = stored.astype(np.float64) * slope + intercept
@@ -55,6 +57,10 @@ def _scaled(raw: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
         ):
             # int16 to float32 is exact, so what was converted so far stays right.
             result = result.astype(np.float32)
+        if not np.abs(slab).max() <= FLOAT32_MAX:
+            raise ImageError.about(
+                path, f"a slope of {slope:g} that gives infinite values", "Export it again."
+            )
         result[z] = slab
     return result
 
@@ -69,23 +75,22 @@ def label_values(
             distinct ones as only an image has (more than 1024).
     """
     _refuse_types(raw, path)
+    _refuse_non_finite(raw, path)
     remedy = "Give a mask of whole numbers, 0 for background; this looks like an image."
-    scaled = slope != 1.0 or intercept != 0.0
-    if scaled or raw.dtype.kind == "f":
-        _refuse_non_finite(raw, path)
-        result = np.empty(raw.shape, np.int64)
-        for z, stored in enumerate(raw):
-            slab = stored.astype(np.float64) * slope + intercept if scaled else stored
-            if not _integral(slab):
-                raise ImageError.about(path, "values that are not whole numbers", remedy)
-            result[z] = slab
-        raw = result
-    low, high = int(raw.min()), int(raw.max())
-    if low < 0 or high > 65535:
-        raise ImageError.about(path, f"values from {low} to {high} in a mask", remedy)
-    if high > 1024 and _distinct(raw, 1024) > 1024:
-        raise ImageError.about(path, "more than 1024 distinct values in a mask", remedy)
-    return raw.astype(np.uint8 if high < 256 else np.uint16, copy=False)
+    plain = raw.dtype.kind != "f" and slope == 1.0 and intercept == 0.0
+    result = np.empty(raw.shape, np.uint16)
+    for z, stored in enumerate(raw):
+        slab = stored if plain else stored.astype(np.float64) * slope + intercept
+        if not _integral(slab):
+            raise ImageError.about(path, "values that are not whole numbers", remedy)
+        if slab.min() < 0 or slab.max() > 65535:
+            found = f"values from {slab.min():g} to {slab.max():g} in a mask"
+            raise ImageError.about(path, found, remedy)
+        result[z] = slab
+    high = result.max()
+    if high > LABELS and _distinct(result, LABELS) > LABELS:
+        raise ImageError.about(path, f"more than {LABELS} distinct values in a mask", remedy)
+    return result.astype(np.uint8) if high < 256 else result
 
 
 def looks_like_mask(array: NDArray[Any]) -> bool:
@@ -93,8 +98,9 @@ def looks_like_mask(array: NDArray[Any]) -> bool:
 
     The rule: whole numbers, none negative, and either at most 150 distinct values within 0..255,
     or at most 64 distinct values with 0 the commonest and nine of ten x-neighbours equal (label
-    maps numbered beyond 255); and at least 8 voxels per distinct value. A CT, even one stored unsigned or shifted, has noise and hence
-    thousands of distinct values; one in Hounsfield units has negative ones (air, fat).
+    maps numbered beyond 255); and at least 8 voxels per distinct value. A CT, even one stored
+    unsigned or shifted, has noise and hence thousands of distinct values; one in Hounsfield units
+    has negative ones (air, fat).
     """
     if array.dtype.kind == "f" or array.min() < 0:
         return False

@@ -130,7 +130,7 @@ class Pipeline:
         """Label -> probability for a z-scored (z, y, x) array."""
         return self.predict_prepared(array, ("classification",)).probabilities or {}
 
-    def segment_prepared(self, array: NDArray[np.float32]) -> NDArray[np.int16]:
+    def segment_prepared(self, array: NDArray[np.float32]) -> NDArray[Any]:
         """(z, y, x) class indices for a z-scored (z, y, x) array."""
         labels = self.predict_prepared(array, ("segmentation",)).labels
         assert labels is not None

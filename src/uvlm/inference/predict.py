@@ -43,7 +43,7 @@ class Prediction:
     probabilities: dict[str, float] | None = None
     """Per label."""
 
-    labels: NDArray[np.int16] | None = None
+    labels: NDArray[Any] | None = None
     """(z, y, x) class indices on the prepared grid, 0 is background."""
 
     timings: dict[str, float] = field(default_factory=dict)
@@ -130,7 +130,7 @@ class Predictor:
         cut = len(ids) >= max_new_tokens and ids[-1] != tokenizer.eos_id
         return tokenizer.decode(ids).strip(), cut
 
-    def _segment(self, array: NDArray[np.float32]) -> NDArray[np.int16]:
+    def _segment(self, array: NDArray[np.float32]) -> NDArray[Any]:
         part = self.bundle.parts["segmentation"]
         z, y, x = part.patch or part.spec.shape
         model = cast(SegmentationModel, self.bundle.modules["segmentation"])

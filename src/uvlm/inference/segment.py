@@ -10,8 +10,8 @@ Shapes: C classes with background, D H W voxels along z y x of the volume, d h w
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from nnunetv2.inference.sliding_window_prediction import (
@@ -27,9 +27,7 @@ OVERLAP_STEP = 0.5
 
 
 @torch.inference_mode()
-def sliding_labels(
-    network: nn.Module, volume: Tensor, patch: tuple[int, int, int]
-) -> NDArray[np.int16]:
+def sliding_labels(network: nn.Module, volume: Tensor, patch: tuple[int, int, int]) -> NDArray[Any]:
     """Most likely class of each voxel. No test-time mirroring: left and right stay apart.
 
     Args:
@@ -38,7 +36,7 @@ def sliding_labels(
         patch: (d, h, w)
 
     Returns:
-        (D, H, W) class indices, 0 is background.
+        (D, H, W) class indices, 0 is background; uint8, or int16 of more than 256 classes.
     """
     D, H, W = volume.shape
     missing = [max(0, p - n) for p, n in zip(patch, volume.shape, strict=True)]
@@ -63,4 +61,6 @@ def sliding_labels(
         for channel in sums:
             channel[:kept] = channel[done:].clone()
             channel[kept:] = 0
-    return labels[:D, :H, :W].cpu().numpy()
+    assert sums is not None
+    small = labels.to(torch.uint8) if len(sums) <= 256 else labels
+    return small[:D, :H, :W].cpu().numpy()

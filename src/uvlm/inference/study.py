@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from uvlm.errors import BundleError, ImageError
 from uvlm.imaging.audit import Audit, audit, check
 from uvlm.imaging.geometry import orientation_code
-from uvlm.imaging.preprocess import Grid, PreprocessSpec, prepare, restore_labels
+from uvlm.imaging.preprocess import (
+    Grid,
+    Prepared,
+    PreprocessSpec,
+    grid_of,
+    prepare,
+    restore_labels,
+)
 from uvlm.imaging.readers import read_volume
 from uvlm.imaging.store import read_meta
 from uvlm.imaging.volume import Volume
@@ -82,7 +89,7 @@ class Study:
                 f"{tuple(spec.shape)} (z, y, x)",
                 "Give the original study.",
             )
-        return _standardised(self.volume.array, spec), None
+        return _normalised(self.volume, spec), None
 
     @property
     def geometry(self) -> dict[str, Any]:
@@ -94,13 +101,18 @@ class Study:
         }
 
 
-def _standardised(array: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
-    values = array.astype(np.float32)
-    if spec.normalise == "none":
-        return values
-    spread = float(values.std(dtype=np.float64)) or 1.0
-    result: NDArray[np.float32] = (values - np.float32(values.mean(dtype=np.float64))) / spread
-    return result.astype(np.float32, copy=False)
+def _normalised(volume: Volume, spec: PreprocessSpec) -> NDArray[np.float32]:
+    """A volume that has the model's shape already, with the model's value range."""
+    mean, std = (
+        float(volume.array.mean(dtype=np.float64)),
+        float(volume.array.std(dtype=np.float64)),
+    )
+    if std == 0:
+        raise ImageError.about(
+            volume.provenance.path, "every voxel has one value", "Give the original study."
+        )
+    grid = grid_of(volume, spec)
+    return Prepared(array=volume.array, grid=grid, mean=mean, std=std).normalised()
 
 
 def read_study(path: Path, series: str | None = None) -> Study:
@@ -117,9 +129,7 @@ def read_study(path: Path, series: str | None = None) -> Study:
     if not prepared:
         found = check(volume)
         notes = (*found.warnings, *notes)
-    elif meta is None:
-        notes = (f"{path.name} has no metadata: its preprocessing and spacing are unknown.", *notes)
-    else:
+    elif meta is not None:
         # Its values were checked when it was prepared; resized they only tell the region.
         found = audit(volume)
     return Study(

@@ -6,6 +6,7 @@ in every weight come back as one module, so that a study passes them once.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from uvlm.errors import BundleError, ConfigError
@@ -25,7 +26,6 @@ from uvlm.models.bundle_files import (
     REMEDY,
     TOKENIZER,
     WEIGHTS,
-    BundleInfo,
     Part,
     read_bundle_info,
     verify,
@@ -87,8 +87,10 @@ def save_bundle(
     aside.mkdir(parents=True)
     try:
         stored, shared = _stored_once({name: modules[name] for name in ordered})
-        save_file(stored, aside / WEIGHTS, metadata={"format": "pt"})
-        write_descriptions(aside, ordered, prompt, shared)
+        # One metadata key: safetensors writes several in random order, and equal weights must give
+        # equal files.
+        save_file(stored, aside / WEIGHTS, metadata={"shared": json.dumps(shared)})
+        write_descriptions(aside, ordered, prompt)
         if tokenizer is not None:
             tokenizer.save(aside / TOKENIZER)
         (aside / CARD).write_text(model_card(ordered), encoding="utf-8")
@@ -111,9 +113,8 @@ def load_bundle(folder: Path | str) -> Bundle:
     has_tokenizer = (folder / TOKENIZER).is_file()
     tokenizer = Tokenizer.load(folder / TOKENIZER) if has_tokenizer else None
     try:
-        tensors = load_file(folder / WEIGHTS)
         _check_tokenizer(info.parts, tokenizer)
-        modules = _build_modules(info, tensors)
+        modules = _build_modules(info.parts, folder / WEIGHTS)
     except (SafetensorError, ConfigError, RuntimeError, KeyError) as error:
         raise BundleError.about(
             folder, f"its files do not fit together ({error})", REMEDY
@@ -180,14 +181,17 @@ def _equal(a: Tensor | None, b: Tensor) -> bool:
     return a is not None and a.dtype == b.dtype and torch.equal(a, b)
 
 
-def _build_modules(info: BundleInfo, tensors: dict[str, Tensor]) -> dict[str, nn.Module]:
+def _build_modules(parts: Mapping[str, Part], weights: Path) -> dict[str, nn.Module]:
+    with safe_open(weights, framework="pt") as file:
+        shared: dict[str, str] = json.loads(file.metadata()["shared"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     modules: dict[str, nn.Module] = {}
     encoders: dict[Any, nn.Module] = {}
-    for name, part in info.parts.items():
+    for name, part in parts.items():
         with torch.device("meta"):
             module: nn.Module = MODELS[part.task](part.config)
         keys = {key: f"{name}.{key}" for key in module.state_dict()}
-        keys = {key: info.shared.get(full, full) for key, full in keys.items()}
+        keys = {key: shared.get(full, full) for key, full in keys.items()}
         module.load_state_dict({key: tensors[full] for key, full in keys.items()}, assign=True)
         source = tuple(full for key, full in keys.items() if key.startswith("encoder."))
         own = module.get_submodule("encoder")

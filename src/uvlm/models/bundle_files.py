@@ -75,6 +75,11 @@ class Part:
             raise ConfigError(
                 f"part {self.task} needs a {expected.__name__}, got {type(self.config).__name__}."
             )
+        if isinstance(self.config, ReportConfig) and self.config.shape != self.spec.shape:
+            raise ConfigError(
+                f"the report model takes volumes of {self.config.shape}, its preprocessing makes "
+                f"{self.spec.shape}; give both one shape."
+            )
 
     @property
     def labels(self) -> dict[str, int]:
@@ -92,8 +97,6 @@ class BundleInfo:
     path: Path
     parts: dict[str, Part]
     prompt: str | None
-    shared: dict[str, str]
-    """Weights stored once: key of the later part -> key it equals."""
     fingerprint: str
     """16 hexadecimal digits that change when any file does."""
 
@@ -128,7 +131,6 @@ def read_bundle_info(folder: Path | str) -> BundleInfo:
         path=folder,
         parts=parts,
         prompt=config.get("prompt"),
-        shared=config.get("shared", {}),
         fingerprint=_sha256(folder / CHECKSUMS)[:16],
     )
 
@@ -155,12 +157,10 @@ def verify(folder: Path, skip: tuple[str, ...] = ()) -> None:
             raise BundleError.about(file, "the file was altered since it was written", REMEDY)
 
 
-def write_descriptions(
-    folder: Path, parts: Mapping[str, Part], prompt: str | None, shared: Mapping[str, str]
-) -> None:
+def write_descriptions(folder: Path, parts: Mapping[str, Part], prompt: str | None) -> None:
     """config.json, labels.json and preprocess.json."""
     described = {name: _part_to_dict(part) for name, part in parts.items()}
-    config = {"format": FORMAT, "parts": described, "prompt": prompt, "shared": dict(shared)}
+    config = {"format": FORMAT, "parts": described, "prompt": prompt}
     _write_json(folder / CONFIG, config)
     _write_json(folder / LABELS, {name: part.labels for name, part in parts.items()})
     specs = {

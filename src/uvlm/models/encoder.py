@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
+from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from dynamic_network_architectures.initialization.weight_init import (
     InitWeights_He,
     init_last_bn_before_add_to_0,
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from uvlm.models.config import EncoderConfig
 
-__all__ = ["Encoder", "initialise_convolutions", "residual_encoder"]
+__all__ = ["Encoder", "initialise_convolutions", "name_weights_once", "residual_encoder"]
 
 
 def residual_encoder(config: EncoderConfig) -> Any:
@@ -46,6 +47,14 @@ def initialise_convolutions(module: nn.Module) -> None:
     module.apply(init_last_bn_before_add_to_0)
 
 
+def name_weights_once(module: nn.Module) -> None:
+    """Each convolution block registers its layers twice, as `conv` and `norm` and as a sequence of
+    the same, so that a state dict would hold every weight twice: unregister the sequence."""
+    for block in module.modules():
+        if isinstance(block, ConvDropoutNormReLU):
+            vars(block)["all_modules"] = block._modules.pop("all_modules")
+
+
 class Encoder(nn.Module):
     """A volume in, the feature maps of all stages out.
 
@@ -60,6 +69,7 @@ class Encoder(nn.Module):
         built = residual_encoder(config)
         self.stem: nn.Module = built.stem
         self.stages: nn.Sequential = built.stages
+        name_weights_once(self)
         initialise_convolutions(self)
 
     def forward(self, x_BCDHW: Tensor) -> list[Tensor]:

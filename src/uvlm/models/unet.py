@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from uvlm.errors import ConfigError
 from uvlm.models.config import SegmentationConfig
-from uvlm.models.encoder import Encoder, initialise_convolutions, residual_encoder
+from uvlm.models.encoder import (
+    Encoder,
+    initialise_convolutions,
+    name_weights_once,
+    residual_encoder,
+)
 
 __all__ = ["SegmentationModel"]
 
@@ -46,6 +51,7 @@ class SegmentationModel(nn.Module):
             deep_supervision=True,
         )
         del self.decoder.encoder
+        name_weights_once(self.decoder)
         initialise_convolutions(self.decoder)
 
     def forward(self, x_BCDHW: Tensor) -> Tensor | list[Tensor]:

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from uvlm.phantom.canvas import Floats, Patch, coverage, sheet
+from uvlm.phantom.canvas import Floats, Patch, Triple, coverage, sheet
 from uvlm.phantom.classes import CHEST_CLASSES
 from uvlm.phantom.scene import Scene
 from uvlm.phantom.texture import smooth_field
+from uvlm.phantom.vessels import aorta_field
 
-__all__ = ["draw_abdomen", "draw_bones", "draw_heart", "draw_lungs", "draw_mediastinum", "draw_wall"]
+__all__ = ["aorta", "barrel", "draw_abdomen", "draw_bones", "draw_heart", "draw_lungs", "draw_mediastinum", "draw_wall"]
 
 FULL = (slice(None), slice(None), slice(None))
 
 
-def _barrel(scene: Scene, grow: float, back: float = 0.0) -> Floats:
-    """Field of the rib cage's inside, widened by `grow` mm (and `back` mm more behind)."""
+def barrel(scene: Scene, grow: float, forward: Floats | float = 0.0) -> Floats:
+    """Field of the rib cage's inside, widened by `grow` mm, moved `forward` mm."""
     body = scene.body
     z, y, x = scene.canvas.grid.axes
     taper = body.taper(z)
-    centre = body.lean(z) + back / 2
     across = (np.abs(x) / (body.half_width * taper + grow)) ** 2.3
-    deep = (np.abs(y - centre) / (body.half_depth * taper + grow + back / 2)) ** 2.3
-    return np.asarray(across + deep - 1, dtype=np.float32)
+    deep = np.abs(y - body.lean(z) + forward) / (body.half_depth * taper + grow)
+    return np.asarray(across + deep**2.3 - 1, dtype=np.float32)
 
 
 def draw_wall(scene: Scene) -> None:
@@ -33,9 +33,12 @@ def draw_wall(scene: Scene) -> None:
     thickness = 9 + rng.uniform(10, 16)
     w, d = body.half_width, body.half_depth
     back = d + thickness + 22 + body.fat
-    plate = np.broadcast_to(y - (back + 14) + 0.0011 * x * x, canvas.grid.shape)
-    canvas.paint(Patch(FULL, sheet(plate.astype(np.float32), 24.0)), rng.uniform(-880, -750))
-    canvas.paint(Patch(FULL, sheet((plate + 12).astype(np.float32), 2.5)), -150.0)
+    box = canvas.grid.box((-1e3, 0.5 * back, -1e3), (1e3, 1e3, 1e3))
+    z, y, x = canvas.grid.local(box)
+    plate = np.broadcast_to(y - (back + 14) + 0.0011 * x * x, canvas.hu[box].shape)
+    canvas.paint(Patch(box, sheet(plate, 24.0)), rng.uniform(-880, -750))
+    canvas.paint(Patch(box, sheet(plate + 12, 2.5)), -150.0)
+    z, y, x = canvas.grid.axes
     # The trunk does not close above the lungs as the cage does: shoulders carry on.
     flare = np.clip((z / body.height - 0.75) / 0.3, 0, 1)
     taper = np.maximum(body.taper(z), 0.80 + 0.10 * flare)
@@ -56,8 +59,8 @@ def draw_wall(scene: Scene) -> None:
     canvas.paint(Patch(FULL, skin), -100.0 + 6 * smooth_field(rng, canvas.grid, 18))
     muscle = coverage(trunk(thickness, 22))
     canvas.paint(Patch(FULL, muscle), 48.0 + 14 * smooth_field(rng, canvas.grid, 14))
-    cavity = _barrel(scene, 0.0)
-    scene.rim = np.maximum(cavity + 1, 0) ** np.float32(1 / 2.3)
+    cavity = barrel(scene, 0.0)
+    scene.rim = cavity + 1
     scene.lung = coverage(cavity)
     canvas.paint(Patch(FULL, scene.lung), -88.0 + 16 * smooth_field(rng, canvas.grid, 16))
 
@@ -69,7 +72,7 @@ def draw_bones(scene: Scene) -> None:
     rng = scene.rng("bones")
     pitch = body.height / rng.uniform(9.6, 10.6)
     ribs, spine = CHEST_CLASSES["ribs"], CHEST_CLASSES["spine"]
-    shell = coverage(_barrel(scene, 9.5)) - scene.lung
+    shell = coverage(barrel(scene, 9.5)) - scene.lung
     level = np.mod(z - 0.42 * (y - body.half_depth) - 3.0, pitch) - pitch / 2
     band = np.clip(0.5 + (6.0 - np.abs(level)) / (canvas.grid.spacing[0] + 2.0), 0, 1)
     bony = np.where(y < -0.55 * body.half_depth, 110.0, rng.uniform(420, 620)).astype(np.float32)
@@ -122,7 +125,7 @@ def _scapula(scene: Scene, side: int) -> None:
         (50.0, 5.0, 40.0),
         turn,
     )
-    outside = scene.rim[patch.box] > 1.12
+    outside = scene.rim[patch.box] > 1.3
     scene.canvas.paint(Patch(patch.box, patch.filled * outside), 330.0)
 
 
@@ -192,16 +195,16 @@ def draw_mediastinum(scene: Scene) -> None:
     inside = scene.lung[box].copy()
     scene.lung[box] *= 1 - filled
     canvas.paint(Patch(box, filled * inside), 40.0)
-    scene.lung[heart_shell(scene, 5.0).box] *= 1 - heart_shell(scene, 5.0).filled
+    for patch in (heart_shell(scene, 5.0), aorta(scene)):
+        scene.lung[patch.box] *= 1 - patch.filled
 
 
-def heart_shell(scene: Scene, grow: float) -> Patch:
-    """The heart's ellipsoid widened by `grow` mm on all sides."""
+def heart_shell(scene: Scene, grow: float, move: Triple = (0.0, 0.0, 0.0)) -> Patch:
+    """The heart's ellipsoid widened by `grow` mm on all sides and moved."""
     body = scene.body
     a, b, c = body.heart_radii
-    return scene.canvas.ellipsoid(
-        body.heart_centre, (a + grow, b + grow, c + grow), body.heart_turn
-    )
+    z, y, x = (p + m for p, m in zip(body.heart_centre, move, strict=True))
+    return scene.canvas.ellipsoid((z, y, x), (a + grow, b + grow, c + grow), body.heart_turn)
 
 
 def draw_lungs(scene: Scene) -> None:
@@ -211,7 +214,7 @@ def draw_lungs(scene: Scene) -> None:
     rng = scene.rng("lungs")
     slope = rng.uniform(25, 60) / body.half_depth
     value = body.lung_hu + slope * y + 9 * smooth_field(rng, canvas.grid, 25)
-    canvas.paint(Patch(FULL, scene.lung), np.asarray(value, dtype=np.float32))
+    scene.tissue = np.asarray(value, dtype=np.float32)
     height, depth = body.height, body.half_depth
     left_fissure = height * rng.uniform(0.34, 0.40) + 0.40 * height * y / depth
     right_fissure = height * rng.uniform(0.32, 0.38) + 0.38 * height * y / depth
@@ -222,10 +225,21 @@ def draw_lungs(scene: Scene) -> None:
     np.copyto(canvas.mask, scene.lobes, where=scene.lobes > 0)
 
 
+def aorta(scene: Scene) -> Patch:
+    """The aorta from the heart to the bottom of the scan."""
+    body = scene.body
+    y1, x1 = body.desc_aorta
+    return scene.canvas.shape(
+        (-1e3, -0.26 * body.half_depth - 20, -36),
+        (body.arch + 60, y1 + 20, x1 + 20),
+        lambda z, y, x: aorta_field(scene, z, y, x),
+    )
+
+
 def draw_heart(scene: Scene) -> None:
     """Epicardial fat, myocardium, chambers."""
     canvas, body = scene.canvas, scene.body
-    canvas.paint(heart_shell(scene, 5.0), -85.0)
+    canvas.paint(heart_shell(scene, 5.0), -85.0, 0)
     heart = heart_shell(scene, 0.0)
     canvas.paint(heart, 45.0 if not body.contrast else 95.0, CHEST_CLASSES["heart"])
     if body.contrast:

@@ -75,24 +75,18 @@ class Patch:
     filled: Floats
 
 
-def _spread(field: Floats, axis: int) -> Floats:
-    """The larger of the two one-voxel changes of `field` along `axis`."""
-    if field.shape[axis] < 2:
-        return np.zeros_like(field)
-    change = np.abs(np.diff(field, axis=axis))
-    low = [slice(None)] * 3
-    high = [slice(None)] * 3
-    low[axis], high[axis] = slice(0, 1), slice(-1, None)
-    first, last = change[tuple(low)], change[tuple(high)]
-    before = np.concatenate([first, change], axis=axis)
-    return np.maximum(before, np.concatenate([change, last], axis=axis), out=before)
-
-
 def _across(field: Floats) -> Floats:
-    width = _spread(field, 0)
-    width += _spread(field, 1)
-    width += _spread(field, 2)
-    return np.maximum(width, 1e-6, out=width)
+    """Change of `field` across each voxel: along each axis the larger of both one-voxel steps."""
+    width = np.full(field.shape, 1e-6, dtype=np.float32)
+    for axis in range(3):
+        along, total = field.swapaxes(0, axis), width.swapaxes(0, axis)
+        if len(along) > 1:
+            step = np.subtract(along[1:], along[:-1])
+            np.abs(step, out=step)
+            total[0] += step[0]
+            total[-1] += step[-1]
+            total[1:-1] += np.maximum(step[1:], step[:-1])
+    return width
 
 
 def coverage(field: Floats) -> Floats:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from uvlm.phantom import anatomy, focal, mediastinum, parenchyma, vessels
 from uvlm.phantom.body import ChestBody, chest_grid, sample_body
-from uvlm.phantom.canvas import Canvas, Grid
-from uvlm.phantom.classes import Finding, stream
+from uvlm.phantom.canvas import Canvas, Grid, Patch
+from uvlm.phantom.classes import CHEST_CLASSES, Finding, stream
 from uvlm.phantom.measures import graded
 from uvlm.phantom.scene import Scene
 from uvlm.phantom.texture import scanner_noise
@@ -21,22 +21,24 @@ __all__ = ["ChestStudy", "draw_chest"]
 Size = tuple[float, float]
 Draw = Callable[[Scene, Size], Finding]
 
-IN_LUNG_BEFORE_VESSELS: dict[str, Draw] = {
+BEFORE_VESSELS: dict[str, Draw] = {
+    "Pleural effusion": focal.pleural_effusion,
     "Mosaic attenuation pattern": parenchyma.mosaic,
     "Emphysema": parenchyma.emphysema,
 }
-IN_LUNG: dict[str, Draw] = {
+BEFORE_BRONCHI: dict[str, Draw] = {
     "Interlobular septal thickening": parenchyma.septal_lines,
     "Consolidation": parenchyma.consolidation,
     "Lung opacity": parenchyma.lung_opacity,
+}
+AFTER_BRONCHI: dict[str, Draw] = {
     "Pulmonary fibrotic sequela": focal.fibrotic_sequela,
     "Peribronchial thickening": focal.peribronchial_thickening,
     "Bronchiectasis": focal.bronchiectasis,
-    "Pleural effusion": focal.pleural_effusion,
     "Atelectasis": focal.atelectasis,
-    "Lung nodule": focal.lung_nodules,
 }
 AROUND_HEART: dict[str, Draw] = {
+    "Lung nodule": focal.lung_nodules,
     "Pericardial effusion": mediastinum.pericardial_effusion,
     "Lymphadenopathy": mediastinum.lymphadenopathy,
 }
@@ -88,15 +90,19 @@ def draw_chest(
     if "Pericardial effusion" in labels:
         mediastinum.make_room_for_fluid(scene, sizes["Pericardial effusion"])
     anatomy.draw_lungs(scene)
-    draw(IN_LUNG_BEFORE_VESSELS)
+    pleural = Patch(anatomy.FULL, scene.lung.copy())
+    draw(BEFORE_VESSELS)
     vessels.draw_lung_vessels(scene)
-    draw(IN_LUNG)
+    draw(BEFORE_BRONCHI)
     for lobe in range(1, 6):
         vessels.draw_bronchi(scene, vessels.plan_bronchi(scene, lobe))
+    draw(AFTER_BRONCHI)
+    scene.canvas.paint(pleural, scene.tissue)
     draw(AROUND_HEART)
     anatomy.draw_heart(scene)
     vessels.draw_great_vessels(scene)
-    vessels.draw_aorta(scene)
+    canvas = scene.canvas
+    canvas.paint(anatomy.aorta(scene), body.blood_hu, CHEST_CLASSES["aorta"])
     vessels.draw_airways(scene)
     draw(LAST)
     if "Cardiomegaly" in labels:

@@ -21,11 +21,11 @@ LOBES: dict[str, int] = {
 """Lobes, named as by TotalSegmentator, with their mask values."""
 
 LOBE_WORDS: dict[int, str] = {
-    1: "left lung upper lobe",
-    2: "left lung lower lobe",
-    3: "right lung upper lobe",
-    4: "right lung middle lobe",
-    5: "right lung lower lobe",
+    1: "the upper lobe of the left lung",
+    2: "the lower lobe of the left lung",
+    3: "the upper lobe of the right lung",
+    4: "the middle lobe of the right lung",
+    5: "the lower lobe of the right lung",
 }
 """How a report names the lobe of a mask value."""
 

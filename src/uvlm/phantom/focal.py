@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from uvlm.phantom.anatomy import barrel
 from uvlm.phantom.canvas import Floats, Patch, coverage, sheet
 from uvlm.phantom.classes import CHEST_CLASSES, Finding, label_class
 from uvlm.phantom.measures import graded, thickest
@@ -52,19 +53,29 @@ def _band(
 def atelectasis(scene: Scene, size: Size) -> Finding:
     """Plates of collapsed lung in the lower parts of one or both lungs."""
     rng = scene.rng("atelectasis")
+    if scene.fluid and rng.random() < 0.6:
+        return _passive_atelectasis(scene)
     n = int(rng.choice([1, 1, 2]))
     lobes = _free(scene, rng, (2, 5, 4, 1), n)
     thick = rng.uniform(size[0] + 1.5, size[1])
     for lobe in lobes:
         for _ in range(2):
-            centre = scene.point_in_lobe(rng, lobe, (0.45, 0.85))
+            centre = scene.point_in_lobe(rng, lobe, (0.16, 0.7))
             normal = np.array([1.0, rng.normal(0, 0.35), rng.normal(0, 0.35)])
             patch = _band(scene, centre, normal, rng.uniform(26, 40), thick, lobe)
             limit = 0.5 * float(patch.filled.max(initial=1.0))
-            scene.canvas.paint(patch, 35.0, _class("Atelectasis"), at_least=limit)
+            scene.fill(patch, 35.0, _class("Atelectasis"), at_least=limit)
     return Finding(
         label="Atelectasis", kind="linear", side=side_of(lobes), lobes=tuple(lobes), size_mm=thick, count=n
     )
+
+
+def _passive_atelectasis(scene: Scene) -> Finding:
+    """Lung compressed by the fluid behind it."""
+    for field in scene.fluid.values():
+        scene.fill(Patch(FULL, coverage(field)), 62.0, _class("Atelectasis"))
+    side = "bilateral" if len(scene.fluid) == 2 else next(iter(scene.fluid))
+    return Finding(label="Atelectasis", kind="passive", side=side)
 
 
 def fibrotic_sequela(scene: Scene, size: Size) -> Finding:
@@ -80,13 +91,13 @@ def fibrotic_sequela(scene: Scene, size: Size) -> Finding:
         ragged = 3.0 * smooth_field(rng, grid, 12.0)
         cap = coverage((0.90 * body.height - z + 0 * ragged + 2.0 * ragged).astype(np.float32))
         patch = scene.inside_lobe(Patch(FULL, cap), (lobe,))
-        scene.canvas.paint(patch, 30.0, label)
+        scene.fill(patch, 30.0, label)
         for _ in range(3):
             centre = (0.82 * body.height, rng.uniform(0, 26), side * rng.uniform(0.30, 0.42) * body.half_width)
             normal = np.array([rng.normal(0, 0.25), rng.normal(), rng.normal()])
             strand = _band(scene, centre, normal, rng.uniform(20, 32), thick, lobe)
             limit = 0.5 * float(strand.filled.max(initial=1.0))
-            scene.canvas.paint(strand, 25.0, label, at_least=limit)
+            scene.fill(strand, 25.0, label, at_least=limit)
     return Finding(label="Pulmonary fibrotic sequela", side=side_of(lobes), lobes=tuple(lobes), size_mm=thick)
 
 
@@ -99,8 +110,7 @@ def peribronchial_thickening(scene: Scene, size: Size) -> Finding:
         plan = plan_bronchi(scene, lobe, lumen=0.32 * period, wall=0.40 * period)
         keep = slice(0, int(0.8 * plan.paths.shape[1]))
         central = Bronchi(plan.paths[:, keep], plan.lumen[:, keep], plan.wall)
-        wall = draw_bronchi(scene, central)
-        scene.canvas.mask[wall.box][wall.filled >= 0.4] = _class("Peribronchial thickening")
+        draw_bronchi(scene, central, _class("Peribronchial thickening"))
     return Finding(label="Peribronchial thickening", side=side_of(lobes), lobes=tuple(lobes), size_mm=0.40 * period)
 
 
@@ -112,7 +122,7 @@ def bronchiectasis(scene: Scene, size: Size) -> Finding:
     canvas, largest = scene.canvas, 0.0
     for lobe in lobes:
         plan = plan_bronchi(scene, lobe)
-        pick = rng.uniform(0.45, 1.0, 14)
+        pick = rng.uniform(0.4, 1.0, 18)
         for k, t in enumerate(pick):
             path = plan.paths[k % len(plan.paths)]
             z, y, x = path[int(t * (len(path) - 1))] + rng.normal(0, 7, 3)
@@ -120,9 +130,9 @@ def bronchiectasis(scene: Scene, size: Size) -> Finding:
             outer = period * 0.58
             largest = max(largest, 2 * (outer - 2.8))
             shell = scene.inside_lobe(canvas.ellipsoid((z, y, x), (outer, outer, outer)), (lobe,))
-            canvas.paint(shell, 30.0, label)
+            scene.fill(shell, 30.0, label)
             inner = outer - 2.8
-            canvas.paint(scene.inside_lung(canvas.ellipsoid((z, y, x), (inner,) * 3)), -990.0)
+            scene.fill(canvas.ellipsoid((z, y, x), (inner,) * 3), -990.0)
     return Finding(label="Bronchiectasis", side=side_of(lobes), lobes=tuple(lobes), size_mm=largest)
 
 
@@ -135,7 +145,7 @@ def lung_nodules(scene: Scene, size: Size) -> Finding:
     largest = round(float(rng.uniform(size[0] + 0.35 * (size[1] - size[0]), size[1])))
     for k, lobe in enumerate(lobes):
         diameter = largest if k == 0 else rng.uniform(size[0], largest)
-        centre = scene.point_in_lobe(rng, lobe, (0.35, 0.9), clear=diameter / 2)
+        centre = scene.point_in_lobe(rng, lobe, (0.1, 0.75), clear=diameter / 2)
         r = diameter / 2
         low = tuple(c - r for c in centre)
         high = tuple(c + r for c in centre)
@@ -159,20 +169,19 @@ def pleural_effusion(scene: Scene, size: Size) -> Finding:
     canvas, body = scene.canvas, scene.body
     z, y, x = canvas.grid.axes
     largest = 0.0
+    fade = np.clip((0.85 - z / body.height) / 0.7, 0, 1) ** 0.5
     for sign, name in ((-1, "right"), (1, "left")):
         if side not in (name, "bilateral"):
             continue
-        deep = rng.uniform(size[0] + 8, 0.85 * size[1])
-        fade = np.clip((0.80 - z / body.height) / 0.75, 0, 1) ** 0.6
-        climb = 10 * (np.abs(x) / body.half_width) ** 3
-        level = body.half_depth * 0.93 + body.lean(z) - deep * fade - climb * fade
-        here = (sign * x > 0) * (fade > 0)
-        filled = coverage((level - y).astype(np.float32)) * scene.lung * here
-        largest = max(largest, thickest(filled, canvas.grid))
-        canvas.paint(Patch(FULL, filled), rng.uniform(4, 16), _class("Pleural effusion"))
+        deep = rng.uniform(size[0] + 8, 0.80 * size[1])
+        # A crescent between the chest wall and the same wall moved forward.
+        behind = (sign * x > 0) & (y > 0.1 * body.half_depth) & (fade > 0)
+        lung = 1 - coverage(-barrel(scene, 0.0, deep * fade))
+        scene.fluid[name] = np.where(behind, -barrel(scene, 0.0, (deep + 11) * fade), 1).astype(np.float32)
+        filled = (1 - lung) * behind
+        largest = max(largest, thickest(filled * scene.lung, canvas.grid))
+        scene.fill(Patch(FULL, filled), rng.uniform(4, 16), _class("Pleural effusion"))
         scene.lung *= 1 - filled
-        rind = coverage((level - 9 * fade - y).astype(np.float32)) * scene.lung * here * (fade > 0.25)
-        canvas.paint(Patch(FULL, rind), 55.0)
     scene.lobes[scene.lung < 0.5] = 0
     return Finding(
         label="Pleural effusion", side=side, size_mm=largest, severity=graded(largest, 25, 42)

@@ -24,6 +24,9 @@ __all__ = [
 ]
 
 
+PLAQUE_WORDS = {"arch": "the aortic arch", "descending": "the descending aorta"}
+
+
 def _class(label: str) -> int:
     return CHEST_CLASSES[label_class(label)]
 
@@ -32,9 +35,15 @@ def _fluid_depth(scene: Scene, size: Size) -> float:
     return float(scene.rng("pericardium").uniform(size[0] + 1, size[1]))
 
 
+def _sac(scene: Scene, size: Size) -> Patch:
+    """The pericardium; fluid gathers behind and below the heart of a lying patient."""
+    depth = _fluid_depth(scene, size)
+    return heart_shell(scene, 5.0 + 0.65 * depth, (-0.2 * depth, 0.25 * depth, 0.13 * depth))
+
+
 def make_room_for_fluid(scene: Scene, size: Size) -> None:
     """A fluid-filled pericardium displaces the lung; called before the lungs are painted."""
-    sac = heart_shell(scene, 5.0 + _fluid_depth(scene, size))
+    sac = _sac(scene, size)
     scene.lung[sac.box] *= 1 - sac.filled
 
 
@@ -42,7 +51,7 @@ def pericardial_effusion(scene: Scene, size: Size) -> Finding:
     """Fluid between the epicardial fat and the pericardium; painted before the heart."""
     depth = _fluid_depth(scene, size)
     z, _, _ = scene.canvas.grid.axes
-    sac = heart_shell(scene, 5.0 + depth)
+    sac = _sac(scene, size)
     above = coverage(np.broadcast_to(z - scene.body.heart_centre[0] - 44, scene.canvas.grid.shape))
     bare = np.isin(scene.canvas.mask[sac.box], (CHEST_CLASSES["liver"],))
     patch = Patch(sac.box, sac.filled * above[sac.box] * ~bare)
@@ -105,7 +114,7 @@ def arterial_calcification(scene: Scene, size: Size) -> Finding:
     filled = wall * plaques
     limit = 0.45 * float(filled.max(initial=1.0))
     canvas.paint(Patch(box, filled), rng.uniform(750, 1000), _class("Arterial wall calcification"), limit)
-    return Finding(label="Arterial wall calcification", place=" and ".join(chosen), count=len(chosen))
+    return Finding(label="Arterial wall calcification", place=", ".join(PLAQUE_WORDS[name] for name in chosen), count=len(chosen))
 
 
 def lymphadenopathy(scene: Scene, size: Size) -> Finding:
@@ -131,7 +140,6 @@ def lymphadenopathy(scene: Scene, size: Size) -> Finding:
         place = (z + rng.normal(0, 2), y + rng.normal(0, 2), x + np.sign(x) * max(0.0, r - 8))
         node = canvas.ellipsoid(place, (r * 1.3, r, r * 1.05))
         canvas.paint(node, 42.0 + 0.15 * max(0.0, body.blood_hu - 50), _class("Lymphadenopathy"))
-        scene.lung[node.box] *= 1 - node.filled
     return Finding(label="Lymphadenopathy", place=", ".join(names), count=n, size_mm=largest)
 
 
@@ -146,7 +154,6 @@ def hiatal_hernia(scene: Scene, size: Size) -> Finding:
     centre = (max(body.domes) - 6 + 0.7 * r, y, 4.0)
     sac = canvas.ellipsoid(centre, (r * 0.95, 0.8 * r, r))
     canvas.paint(sac, 40.0, _class("Hiatal hernia"))
-    scene.lung[sac.box] *= 1 - sac.filled
     inner = canvas.ellipsoid(centre, (r * 0.95 - 5, 0.8 * r - 5, r - 5))
     canvas.paint(inner, 14.0)
     _, yy, _ = canvas.grid.local(inner.box)

@@ -26,7 +26,7 @@ def mosaic(scene: Scene, size: Size) -> Finding:
     field = smooth_field(rng, scene.canvas.grid, rng.uniform(*size))
     dark = np.clip((field - 0.25) * 2.5 + 0.5, 0, 1)
     gap = rng.uniform(105, 150)
-    scene.canvas.hu += scene.lung * (0.62 * gap - gap * dark)
+    scene.tissue += 0.62 * gap - gap * dark
     region = scene.lung * dark
     scene.canvas.mask[region >= 0.5] = _class("Mosaic attenuation pattern")
     return Finding(label="Mosaic attenuation pattern", side="bilateral", severity=graded(gap, 115, 135))
@@ -41,7 +41,7 @@ def emphysema(scene: Scene, size: Size) -> Finding:
     foci = np.zeros(grid.shape, dtype=np.float32)
     z, _, _ = grid.axes
     height = np.clip((z / body.height - 0.25) / 0.5, 0.05, 1) ** 2
-    weight = ((scene.lobes > 0) * height * (0.3 + scene.rim)).ravel()
+    weight = ((scene.lobes > 0) * height * (0.3 + scene.rim) * scene.lung).ravel()
     total = np.cumsum(weight, dtype=np.float64)
     cells = np.searchsorted(total, rng.random(n) * total[-1])
     for index in np.stack(np.unravel_index(cells, grid.shape), axis=1):
@@ -51,8 +51,7 @@ def emphysema(scene: Scene, size: Size) -> Finding:
         region = foci[focus.box]
         np.maximum(region, focus.filled, out=region)
     upper = np.isin(scene.lobes, (1, 3)) * np.float32(0.35 + 0.25 * grade)
-    patch = Patch(FULL, np.maximum(foci, upper) * scene.lung)
-    scene.canvas.paint(patch, -985.0)
+    scene.fill(Patch(FULL, np.maximum(foci, upper)), -985.0)
     scene.canvas.mask[foci * scene.lung >= 0.5] = _class("Emphysema")
     kind = "bullous" if grade > 0.6 else "centriacinar"
     return Finding(
@@ -65,25 +64,25 @@ def septal_lines(scene: Scene, size: Size) -> Finding:
     rng = scene.rng("septa")
     grid = scene.canvas.grid
     period = rng.uniform(max(size[0], 0.75 * size[1]), size[1])
-    zone_low = grid.box((-1e3, -1e3, -1e3), (0.62 * scene.body.height, 1e3, 1e3))
+    zone_low = grid.box((-1e3, -1e3, -1e3), (0.54 * scene.body.height, 1e3, 1e3))
     z, y, x = grid.local(zone_low)
-    bend = [0.22 * period * smooth_field(rng, grid, 1.6 * period, zone_low) for _ in range(3)]
-    thick = np.float32(rng.uniform(2.8, 3.8))
+    bend = [0.30 * period * smooth_field(rng, grid, 1.5 * period, zone_low) for _ in range(3)]
+    thick = np.float32(rng.uniform(2.4, 3.2))
     filled = np.zeros_like(bend[0])
     # Three families of warped planes meet as the walls of lobules do.
-    for normal, warp in zip(((0.35, 0.55, 0.76), (0.25, -0.83, 0.50), (0.94, 0.1, -0.33)), bend, strict=True):
+    # Most stand upright, as the septa that reach the pleura do in axial slices.
+    for normal, warp in zip(((0.10, 0.60, 0.79), (0.10, -0.86, 0.50), (0.97, 0.17, -0.17)), bend, strict=True):
         depth = normal[0] * z + normal[1] * y + normal[2] * x + warp
         lines = np.abs(np.mod(depth, period) - period / 2)
         span = np.float32(sum(abs(n) * s for n, s in zip(normal, grid.spacing, strict=True)))
         wall = np.clip(0.5 + (thick / 2 - lines) / span, 0, thick / span)
         np.maximum(filled, wall, out=filled)
-    outer = np.clip((scene.rim[zone_low] - 0.52) / 0.14, 0, 1)
-    outer *= np.clip((0.60 * scene.body.height - z) / 14, 0, 1)
-    filled *= outer * scene.lung[zone_low]
-    scene.canvas.paint(Patch(zone_low, outer * scene.lung[zone_low] * 0.10), -300.0)
-    scene.canvas.paint(Patch(zone_low, filled), 20.0)
-    limit = 0.6 * float(filled.max(initial=0.0))
-    scene.canvas.mask[zone_low][(filled >= limit) & (filled > 0)] = _class("Interlobular septal thickening")
+    outer = np.clip((scene.rim[zone_low] - 0.28) / 0.12, 0, 1)
+    outer *= np.clip((0.52 * scene.body.height - z) / 14, 0, 1)
+    filled *= outer
+    scene.fill(Patch(zone_low, outer * 0.10), -300.0)
+    limit = 0.6 * float(filled.max(initial=0.0)) + 1e-6
+    scene.fill(Patch(zone_low, filled), 20.0, _class("Interlobular septal thickening"), limit)
     return Finding(label="Interlobular septal thickening", side="bilateral", lobes=(5, 2), size_mm=0.0)
 
 
@@ -121,8 +120,8 @@ def lung_opacity(scene: Scene, size: Size) -> Finding:
     hu = rng.uniform(-600, -480)
     value = hu + 45 * smooth_field(rng, scene.canvas.grid, 11.0)
     for lobe in lobes:
-        patch = _blob(scene, rng, lobe, rng.uniform(size[0] + 8, size[1]), (0.5, 0.9))
-        scene.canvas.paint(patch, value[patch.box], _class("Lung opacity"))
+        patch = _blob(scene, rng, lobe, rng.uniform(size[0] + 8, size[1]), (0.2, 0.85))
+        scene.fill(patch, value[patch.box], _class("Lung opacity"))
         largest = max(largest, widest(patch, scene.canvas.grid))
     scene.busy.update(lobes)
     return Finding(
@@ -134,9 +133,9 @@ def consolidation(scene: Scene, size: Size) -> Finding:
     """Airless lung in one lobe; the bronchi drawn afterwards stay open."""
     rng = scene.rng("consolidation")
     lobe = int(rng.choice([5, 2, 4, 3, 1], p=[0.3, 0.3, 0.15, 0.15, 0.1]))
-    patch = _blob(scene, rng, lobe, rng.uniform(size[0] + 10, size[1]), (0.45, 0.8))
+    patch = _blob(scene, rng, lobe, rng.uniform(size[0] + 10, size[1]), (0.16, 0.6))
     texture = smooth_field(rng, scene.canvas.grid, 10.0, patch.box)
-    scene.canvas.paint(patch, 38.0 + 12 * texture, _class("Consolidation"))
+    scene.fill(patch, 38.0 + 12 * texture, _class("Consolidation"))
     scene.busy.add(lobe)
     return Finding(
         label="Consolidation", side=side_of([lobe]), lobes=(lobe,), size_mm=widest(patch, scene.canvas.grid)

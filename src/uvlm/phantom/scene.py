@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from uvlm.phantom.body import ChestBody
-from uvlm.phantom.canvas import Canvas, Floats, Patch
-from uvlm.phantom.classes import LOBES, stream
+from uvlm.phantom.canvas import Canvas, Floats, Patch, Triple
+from uvlm.phantom.classes import CHEST_CLASSES, LOBES, stream
 
 __all__ = ["Scene"]
+
+DIFFUSE = ("emphysema", "mosaic_attenuation_pattern", "interlobular_septal_thickening")
+
+FREE = np.zeros(256, dtype=np.bool_)
+"""By mask value: whether a focal lesion may be placed there."""
+FREE[[0, *LOBES.values(), *(CHEST_CLASSES[name] for name in DIFFUSE)]] = True
 
 
 @dataclass(kw_only=True, eq=False)
@@ -25,29 +31,49 @@ class Scene:
     canvas: Canvas
 
     lung: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
-    """Part of each voxel that is inside the pleural cavities."""
+    """Part of each voxel that is lung."""
+
+    tissue: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    """HU of what fills the pleural cavities. Lesions of the lungs are painted here, and the
+    cavities filled with it once, so that no rim of air is left along the pleura."""
 
     lobes: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, dtype=np.uint8))
     """Lobe of each voxel, 0 outside the lungs; see `classes.LOBES`."""
 
     rim: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
-    """0 in the middle of the chest, 1 at the inside of the rib cage."""
+    """0 in the middle of the chest, 1 at the inside of the rib cage, growing outwards ever faster
+    (with the power 2.3 of the distance)."""
 
     busy: set[int] = field(default_factory=set)
     """Lobes that an extensive lesion has taken; small ones go elsewhere."""
+
+    fluid: dict[str, Floats] = field(default_factory=dict)
+    """Side of a pleural effusion -> field negative in the lung that it compresses."""
 
     def rng(self, what: str) -> np.random.Generator:
         """Random numbers of this study for one purpose."""
         return stream(self.seed, self.study, what)
 
-    def inside_lung(self, patch: Patch) -> Patch:
-        """The part of a shape that lies in the pleural cavities."""
-        return Patch(patch.box, patch.filled * self.lung[patch.box])
+    def fill(
+        self, patch: Patch, hu: float | Floats, label: int | None = None, at_least: float = 0.5
+    ) -> None:
+        """Paint inside the lungs; voxels filled `at_least` so far, and lung, get the class."""
+        region = self.tissue[patch.box]
+        region += patch.filled * (hu - region)
+        if label is not None:
+            here = (patch.filled >= at_least) & (self.lung[patch.box] >= 0.5)
+            self.canvas.mask[patch.box][here] = label
 
     def inside_lobe(self, patch: Patch, lobes: tuple[int, ...]) -> Patch:
         """The part of a shape that lies in the given lobes."""
         keep = np.isin(self.lobes[patch.box], lobes)
-        return Patch(patch.box, patch.filled * self.lung[patch.box] * keep)
+        return Patch(patch.box, patch.filled * keep)
+
+    @cached_property
+    def _cells(self) -> dict[int, NDArray[np.intp]]:
+        """Voxels of each lobe of the patient before any lesion took part of it."""
+        flat = self.lobes.ravel()
+        return {lobe: np.flatnonzero(flat == lobe) for lobe in LOBES.values()}
 
     def point_in_lobe(
         self,
@@ -55,21 +81,30 @@ class Scene:
         lobe: int,
         rim: tuple[float, float] = (0.0, 0.9),
         clear: float = 0.0,
-    ) -> tuple[float, float, float]:
-        """A random place (z, y, x) in a lobe, with `rim` in the given range where possible.
+    ) -> Triple:
+        """A random aerated place (z, y, x) in a lobe, with `rim` in the given range.
 
-        With `clear`, also aerated, free of other lesions, and that many mm from the lobe's edge
-        where the lobe has such a place.
+        With `clear`, the place whose surroundings up to that many mm are the most free of other
+        focal lesions and of the lobe's edge. What cannot be had in 48 tries is dropped.
         """
-        grid = self.canvas.grid
-        inside = (self.lobes == lobe) & (self.lung > 0.9)
-        wanted = inside & (self.rim >= rim[0]) & (self.rim <= rim[1])
+        cells = self._cells[lobe][(rng.random(48) * len(self._cells[lobe])).astype(np.int64)]
+        depth = self.rim.ravel()[cells]
+        aerated = self.lung.ravel()[cells] > 0.9
+        score = 2.0 * aerated + ((depth >= rim[0]) & (depth <= rim[1]))
         if clear:
-            free = inside & (self.canvas.mask <= max(LOBES.values()))
-            away = distance_transform_edt(free, sampling=grid.spacing)
-            inside = away >= min(clear, 0.99 * float(away.max()))
-            wanted &= inside
-        cells = np.flatnonzero(wanted if wanted.any() else inside)
-        index = np.unravel_index(cells[int(rng.random() * len(cells))], grid.shape)
+            good = np.flatnonzero(score == score.max())
+            score[good] += [self._freedom(self._place(cells[k]), lobe, clear) for k in good]
+        return self._place(cells[int(score.argmax())])
+
+    def _place(self, cell: np.intp) -> Triple:
+        grid = self.canvas.grid
+        index = np.unravel_index(cell, grid.shape)
         z, y, x = (o + s * int(i) for o, s, i in zip(grid.origin, grid.spacing, index, strict=True))
         return z, y, x
+
+    def _freedom(self, place: Triple, lobe: int, clear: float) -> float:
+        """Part of the cube around `place` that is this lobe and free of focal lesions."""
+        z, y, x = place
+        box = self.canvas.grid.box((z - clear, y - clear, x - clear), (z + clear, y + clear, x + clear))
+        free = FREE[self.canvas.mask[box]] & (self.lobes[box] == lobe)
+        return float(free.mean()) if free.size else 0.0

@@ -15,7 +15,6 @@ __all__ = [
     "Bronchi",
     "aorta_field",
     "draw_airways",
-    "draw_aorta",
     "draw_bronchi",
     "draw_great_vessels",
     "draw_lung_vessels",
@@ -29,7 +28,7 @@ WALL_HU = 35.0
 def hilum(scene: Scene, side: int) -> Points:
     """Root of one lung (z, y, x); `side` is -1 right, +1 left."""
     body = scene.body
-    return np.array([body.carina - 16 + 6 * (side > 0), 6.0, 2.0 + side * 30.0])
+    return np.array([body.carina - 25 + 6 * (side > 0), 6.0, 2.0 + side * 30.0])
 
 
 def aorta_field(scene: Scene, z: Floats, y: Floats, x: Floats) -> Floats:
@@ -39,9 +38,9 @@ def aorta_field(scene: Scene, z: Floats, y: Floats, x: Floats) -> Floats:
     y1, x1 = body.desc_aorta
     y0, x0 = -0.26 * body.half_depth, -16.0
     down = np.sqrt((y - y1) ** 2 + (x - x1) ** 2) - r * 0.88
-    down = np.maximum(down, z - body.arch)
+    down = np.maximum(down, z - body.arch - 8)
     up = np.sqrt((y - y0) ** 2 + (x - x0) ** 2) - r * 1.06
-    up = np.maximum(np.maximum(up, z - body.arch), body.heart_centre[0] + 18 - z)
+    up = np.maximum(np.maximum(up, z - body.arch - 8), body.heart_centre[0] + 18 - z)
     ahead = np.array([y1 - y0, x1 - x0])
     bow = float(np.linalg.norm(ahead)) / 2
     ahead = ahead / (2 * bow)
@@ -55,18 +54,6 @@ def aorta_field(scene: Scene, z: Floats, y: Floats, x: Floats) -> Floats:
 
 def _aorta_radius(scene: Scene) -> float:
     return float(scene.rng("aorta").uniform(13.0, 16.5))
-
-
-def draw_aorta(scene: Scene) -> None:
-    """The aorta from the heart to the bottom of the scan."""
-    body = scene.body
-    y1, x1 = body.desc_aorta
-    patch = scene.canvas.shape(
-        (-1e3, -0.26 * body.half_depth - 20, -36),
-        (body.arch + 60, y1 + 20, x1 + 20),
-        lambda z, y, x: aorta_field(scene, z, y, x),
-    )
-    scene.canvas.paint(patch, body.blood_hu, CHEST_CLASSES["aorta"])
 
 
 def draw_great_vessels(scene: Scene) -> None:
@@ -114,10 +101,10 @@ def draw_lung_vessels(scene: Scene) -> None:
     rng = scene.rng("vessels")
     step = 0.4 * min(canvas.grid.spacing)
     points, mm3 = [], []
-    for lobe, n in ((1, 12), (2, 12), (3, 9), (4, 5), (5, 12)):
+    for lobe, n in ((1, 16), (2, 16), (3, 12), (4, 7), (5, 16)):
         start = np.repeat(hilum(scene, 1 if lobe < 3 else -1)[None], n, axis=0)
         start += rng.normal(0, 6, start.shape)
-        end = np.array([scene.point_in_lobe(rng, lobe, (0.55, 0.93)) for _ in range(n)])
+        end = np.array([scene.point_in_lobe(rng, lobe, (0.28, 0.88)) for _ in range(n)])
         middle = 0.5 * (start + end) + rng.normal(0, 9, start.shape)
         trunk = bend(start, middle, end, 2 * step)
         t = np.linspace(0, 1, trunk.shape[1])
@@ -127,8 +114,7 @@ def draw_lung_vessels(scene: Scene) -> None:
             points.append(p.reshape(-1, 3))
             mm3.append(v.reshape(-1))
     blood = scene.body.blood_hu
-    patch = scene.inside_lung(canvas.splat(np.concatenate(points), np.concatenate(mm3)))
-    canvas.paint(patch, blood)
+    scene.fill(canvas.splat(np.concatenate(points), np.concatenate(mm3)), blood)
 
 
 def _twigs(
@@ -164,7 +150,7 @@ def plan_bronchi(scene: Scene, lobe: int, *, lumen: float = 2.6, wall: float = 1
     """Three segmental bronchi of a lobe with the given radius at the hilum and wall, mm."""
     rng = scene.rng(f"bronchi {lobe}")
     step = 0.4 * min(scene.canvas.grid.spacing)
-    end = np.array([scene.point_in_lobe(rng, lobe, (0.45, 0.80)) for _ in range(3)])
+    end = np.array([scene.point_in_lobe(rng, lobe, (0.16, 0.60)) for _ in range(3)])
     start = np.repeat(hilum(scene, 1 if lobe < 3 else -1)[None], 3, axis=0)
     paths = bend(start, 0.55 * start + 0.45 * end + rng.normal(0, 6, end.shape), end, step)
     t = np.linspace(0, 1, paths.shape[1])
@@ -172,16 +158,15 @@ def plan_bronchi(scene: Scene, lobe: int, *, lumen: float = 2.6, wall: float = 1
     return Bronchi(paths, radii.astype(np.float32), wall)
 
 
-def draw_bronchi(scene: Scene, bronchi: Bronchi) -> Patch:
-    """Paint walls and air; returns where the walls lie."""
+def draw_bronchi(scene: Scene, bronchi: Bronchi, label: int | None = None) -> None:
+    """Paint walls, of the given class, and air."""
     canvas: Canvas = scene.canvas
     step = 0.45 * min(canvas.grid.spacing)
     inner, outer = bronchi.lumen, bronchi.lumen + bronchi.wall
-    wall = scene.inside_lung(canvas.splat(*tube_points(bronchi.paths, inner, outer, step)))
-    air = scene.inside_lung(canvas.splat(*tube_points(bronchi.paths, 0.0, inner, step)))
-    canvas.paint(wall, WALL_HU)
-    canvas.paint(air, -985.0)
-    return wall
+    wall = canvas.splat(*tube_points(bronchi.paths, inner, outer, step))
+    air = canvas.splat(*tube_points(bronchi.paths, 0.0, inner, step))
+    scene.fill(wall, WALL_HU, label, 0.4)
+    scene.fill(air, -985.0)
 
 
 def _triple(point: Points) -> Triple:

@@ -22,7 +22,7 @@ from torch import nn
 from uvlm.config import to_dict
 from uvlm.data.batching import DrawSampler, training_batches, validation_batches
 from uvlm.data.dataset import StudyDataset
-from uvlm.data.studies import Studies, load_studies
+from uvlm.data.studies import Need, Studies, load_studies
 from uvlm.errors import ConfigError, InputError
 from uvlm.models.bundle import Bundle, Part, load_bundle, save_bundle
 from uvlm.models.config import ClassificationConfig, ReportConfig, SegmentationConfig
@@ -45,7 +45,7 @@ __all__ = ["NEED", "train"]
 
 log = logging.getLogger(__name__)
 
-NEED: dict[TaskName, tuple[str, ...]] = {
+NEED: dict[TaskName, tuple[Need, ...]] = {
     "segmentation": SegmentationTask.need,
     "classification": ClassificationTask.need,
     "report": ReportTask.need,
@@ -272,7 +272,9 @@ def _dataset(session: Session, *, train: bool) -> StudyDataset:
         encode = partial(build_example, session.tokenizer, DEFAULT_PROMPT)
     rows = session.studies.train if train else session.studies.val
     need = NEED[session.config.task]
-    return StudyDataset(rows, session.config.data, need=need, encode=encode, train=train)
+    return StudyDataset(
+        rows, session.config.data, session.studies.spec, need=need, encode=encode, train=train
+    )
 
 
 def _validator(session: Session, task: Task) -> Any:

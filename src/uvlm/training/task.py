@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from uvlm.data.batching import Batch
+from uvlm.data.studies import Need
 
 __all__ = ["Task", "to_device"]
 
@@ -25,7 +26,7 @@ class Task(nn.Module, ABC):
     """
 
     model: nn.Module
-    need: tuple[str, ...] = ()
+    need: tuple[Need, ...] = ()
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

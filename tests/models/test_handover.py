@@ -1,0 +1,109 @@
+"""The encoder passes from task to task whole, or not at all."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models.test_bundle import (
+    CLASSIFICATION,
+    REPORT_CONFIG,
+    SEGMENTATION,
+    SPEC,
+    TOKENIZER,
+    make_part,
+)
+from tests.models.tiny import ENCODER
+from uvlm.errors import BundleError
+from uvlm.models.bundle import Bundle, load_bundle, save_bundle
+from uvlm.models.handover import load_encoder
+from uvlm.models.unet import SegmentationModel
+from uvlm.models.uvlm import ClassificationModel, ReportModel
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    torch.manual_seed(0)
+    parts = {
+        "segmentation": make_part("segmentation", SEGMENTATION),
+        "classification": make_part("classification", CLASSIFICATION),
+    }
+    modules = {
+        "segmentation": SegmentationModel(SEGMENTATION),
+        "classification": ClassificationModel(CLASSIFICATION),
+    }
+    return load_bundle(save_bundle(tmp_path / "bundle", parts, modules, TOKENIZER))
+
+
+def test_every_tensor_is_copied_and_counted(bundle: Bundle) -> None:
+    target = ReportModel(REPORT_CONFIG)
+    record = load_encoder(target, bundle, SPEC)
+    source = bundle.modules["classification"].encoder.state_dict()
+    copied = target.encoder.state_dict()
+    assert all(torch.equal(copied[key], value) for key, value in source.items())
+    assert record.tensors == len(source) == len(copied)
+    assert record.values == sum(p.numel() for p in target.encoder.parameters())
+    assert (record.fingerprint, record.differences) == (bundle.fingerprint, ())
+
+
+@pytest.mark.parametrize("part", ["segmentation", "classification"])
+def test_the_part_can_be_named(bundle: Bundle, part: str) -> None:
+    target = ReportModel(REPORT_CONFIG)
+    assert load_encoder(target, bundle, SPEC, part=part).source == part
+    given = bundle.modules[part].encoder.state_dict()
+    assert all(torch.equal(v, given[k]) for k, v in target.encoder.state_dict().items())
+
+
+def test_the_last_trained_part_is_the_default(bundle: Bundle) -> None:
+    assert load_encoder(ReportModel(REPORT_CONFIG), bundle, SPEC).source == "classification"
+
+
+def test_training_on_leaves_the_bundle_as_it_was(bundle: Bundle) -> None:
+    target = ReportModel(REPORT_CONFIG)
+    load_encoder(target, bundle, SPEC)
+    before = [p.clone() for p in bundle.modules["classification"].encoder.parameters()]
+    for p in target.encoder.parameters():
+        p.data.add_(1)
+    after = bundle.modules["classification"].encoder.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+
+
+def test_other_preprocessing_is_warned_of_and_recorded(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = replace(SPEC, antialias=False, shape=(32, 32, 32))
+    with caplog.at_level(logging.WARNING):
+        record = load_encoder(ReportModel(REPORT_CONFIG), bundle, spec)
+    assert record.differences == (
+        "shape is (16, 16, 32) there, (32, 32, 32) here",
+        "antialias is True there, False here",
+    )
+    assert [r.getMessage().split(": ")[-1] for r in caplog.records] == list(record.differences)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features": (4, 6, 8, 10)}, r"features is \(4, 6, 8, 8\) there, \(4, 6, 8, 10\) here"),
+        ({"strides": (2, 2, 2, 1)}, "strides is"),
+        ({"blocks": (1, 1, 1, 1)}, "blocks is"),
+    ],
+)
+def test_another_encoder_is_refused_even_where_all_shapes_fit(
+    bundle: Bundle, change: dict[str, tuple[int, ...]], message: str
+) -> None:
+    encoder = replace(ENCODER, **change)  # type: ignore[arg-type]
+    target = SegmentationModel(replace(SEGMENTATION, encoder=encoder))
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    with pytest.raises(BundleError, match=message):
+        load_encoder(target, bundle, SPEC)
+    assert all(torch.equal(before[key], value) for key, value in target.state_dict().items())
+
+
+def test_a_part_the_bundle_lacks_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match=r"has no report part.*segmentation, classification"):
+        load_encoder(ReportModel(REPORT_CONFIG), bundle, SPEC, part="report")

@@ -3,9 +3,9 @@
 #
 #   bash runs/quickstart.sh [CT]     CT: any CT the trained model shall report on as well
 #
-# Everything goes to DEMO (default: demo). A finished step is skipped when the script runs again,
-# and an interrupted training goes on from its last checkpoint. For a trial in two minutes, whose
-# scores mean nothing:
+# Everything goes to the folder DEMO (default: demo). When the script runs again, finished steps are
+# skipped and an interrupted preparation or training goes on. For a trial of the steps in a minute
+# or two, whose scores mean nothing:
 #
 #   STUDIES=24 STEPS=4 DEMO=/tmp/trial bash runs/quickstart.sh
 set -euo pipefail
@@ -44,7 +44,6 @@ make_studies() {
 }
 
 prepare_studies() {
-    rm -rf "$DEMO/data"
     uvlm prepare ct-rate "$DEMO/raw" --out "$DEMO/data" --preset paper --shape 32 64 64 --workers 2
 }
 

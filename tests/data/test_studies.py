@@ -67,7 +67,7 @@ def change_dataset(catalog: Path, key: str, value: object) -> None:
 
 
 def test_no_catalog_is_refused():
-    with pytest.raises(ConfigError, match="--data.catalog"):
+    with pytest.raises(ConfigError, match=r"--data\.catalog"):
         load_studies(config(), ())
 
 
@@ -78,7 +78,7 @@ def test_a_catalog_without_its_description_is_refused(catalog):
 
 
 def test_another_shape_is_refused_with_the_flag_that_helps(catalog):
-    with pytest.raises(CatalogError, match="--data.shape 8 16 16"):
+    with pytest.raises(CatalogError, match=r"--data\.shape 8 16 16"):
         load_studies(replace(config(catalog), shape=(16, 16, 16)), ())
 
 

@@ -25,8 +25,8 @@ class FakeStored:
     array: np.ndarray
     meta: SimpleNamespace | None
 
-    def __getitem__(self, region):
-        return self.array[region]
+    def read(self):
+        return self.array
 
 
 class FakeModel:

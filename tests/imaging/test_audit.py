@@ -16,6 +16,7 @@ from uvlm.errors import ImageError
 from uvlm.imaging.audit import audit, check
 from uvlm.imaging.readers import read_volume
 from uvlm.imaging.volume import Volume
+from uvlm.phantom.make import make_chest
 
 Change = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -108,6 +109,13 @@ def test_the_region_of_real_studies_survives_defects(real_volumes, study, name):
 def test_the_region_of_real_studies_is_known(real_volumes):
     found = {study: audit(volume).region for study, volume in real_volumes.items()}
     assert found == REAL_REGION
+
+
+def test_synthetic_studies_are_hu_of_the_chest(tmp_path):
+    make_chest(tmp_path / "out", studies=8, seed=0, shape=(32, 64, 64))
+    paths = sorted((tmp_path / "out" / "dataset").glob("*_fixed/**/*.nii.gz"))
+    found = [audit(read_volume(path)) for path in paths]
+    assert [(a.verdict, a.region) for a in found] == [("hu", "chest")] * 8
 
 
 def test_padding_of_real_studies_is_found(real_volumes):

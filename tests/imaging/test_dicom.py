@@ -71,8 +71,9 @@ def test_every_plain_encoding_is_read(tmp_path, syntax):
         data.file_meta.TransferSyntaxUID = syntax
         if syntax == ExplicitVRBigEndian:
             data.PixelData = np.frombuffer(data.PixelData, "<u2").astype(">u2").tobytes()
-        plain = {"implicit_vr": syntax.is_implicit_VR, "little_endian": syntax.is_little_endian}
-        data.save_as(file, **plain)
+        data.walk(lambda *_: None)
+        data.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
+        data.save_as(file)
     np.testing.assert_array_equal(read_dicom(tmp_path).array, HU)
 
 

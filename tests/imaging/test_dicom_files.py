@@ -91,7 +91,7 @@ def test_a_number_that_is_none_names_the_file(tmp_path, name, value):
     at = data.index(tag[name]) + 8
     data[at : at + 1] = b"?"
     file.write_bytes(data)
-    with pytest.raises(ImageError, match=f"damaged DICOM header in {file.name}"):
+    with pytest.raises(ImageError, match=f"{file.name} has a damaged DICOM header"):
         read_dicom(tmp_path)
 
 
@@ -117,3 +117,15 @@ def test_no_warning_or_log_quotes_the_patient(tmp_path, caplog):
         file.write_bytes(file.read_bytes().replace(b"SECRET", b"SECR\xff\x00"))
     read_dicom(tmp_path)
     assert "SECR" not in caplog.text
+
+
+def test_a_damaged_member_of_an_archive_is_named_by_its_place(tmp_path):
+    write_series(tmp_path / "in", HU)
+    path = zipped(tmp_path / "in", tmp_path / "study.zip")
+    with zipfile.ZipFile(path) as archive:
+        third = archive.infolist()[2].header_offset
+    data = bytearray(path.read_bytes())
+    data[third + 60 : third + 200] = bytes(140)
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="file 3 of the archive"):
+        read_dicom(path)

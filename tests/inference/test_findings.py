@@ -112,7 +112,7 @@ def test_a_failed_write_leaves_nothing(findings, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writer, "write_nifti", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match="No space"):
         findings.write(tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

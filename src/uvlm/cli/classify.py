@@ -19,6 +19,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="uvlm classify",
+        usage="uvlm classify INPUT... --model BUNDLE [--out DIR | --json] [options]",
         description="Print the probability of each label for each CT, most likely first.",
     )
     add_common(parser)

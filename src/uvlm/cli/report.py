@@ -14,6 +14,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="uvlm report",
+        usage="uvlm report INPUT... --model BUNDLE --out DIR [options]",
         description="Write OUT/<name>.json, .md and _mask.nii.gz for each CT. The mask lies on the "
         "input's own grid. Several inputs: failures go to OUT/errors.csv, exit code 3.",
     )

@@ -14,6 +14,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="uvlm segment",
+        usage="uvlm segment INPUT... --model BUNDLE --out DIR [--statistics] [options]",
         description="Write OUT/<name>_mask.nii.gz on the input's own grid, with its class names, "
         "volumes and provenance in OUT/<name>.json and .md. Several inputs: failures go to "
         "OUT/errors.csv, exit code 3.",

@@ -55,14 +55,15 @@ def _parse(name: str, arguments: Sequence[str]) -> tuple[RunConfig, bool, bool]:
 
 def _smoke(config: RunConfig) -> None:
     """Two steps, a validation, a checkpoint and a bundle, on studies made for the purpose."""
-    from uvlm.cli import phantom, prepare
+    from uvlm.cli.phantom import main as phantom
+    from uvlm.cli.prepare import main as prepare
     from uvlm.training.run import train
 
     shape = [str(n) for n in config.data.shape]
     with TemporaryDirectory(prefix="uvlm-smoke-") as folder:
         raw, prepared = f"{folder}/raw", f"{folder}/prepared"
-        phantom.main(["make", raw, "--studies", "8", "--shape", *shape])
-        prepare.main(["ct-rate", raw, "--out", prepared, "--shape", *shape])
+        phantom(["make", raw, "--studies", "8", "--shape", *shape])
+        prepare(["ct-rate", raw, "--out", prepared, "--shape", *shape])
         data = replace(
             config.data, catalog=(Path(prepared) / "catalog.csv",), val_fraction=0.5, workers=0
         )

@@ -117,7 +117,7 @@ def _predict(model: Model, row: Row, catalog: Catalog) -> Prediction:
     if output.labels is not None and row.mask is not None and catalog.segmentation is not None:
         shared = {n: v for n, v in catalog.segmentation.items() if n in model.classes}
         stored = StoredArray(row.mask)
-        truth = np.asarray(stored[:, :, :])
+        truth = stored.read()
         voxels = np.bincount(truth.ravel(), minlength=max(shared.values(), default=0) + 1)
         if stored.meta is not None:
             ml = _voxel_ml(stored.meta.grid.affine)
@@ -134,7 +134,7 @@ def _predict(model: Model, row: Row, catalog: Catalog) -> Prediction:
 def _read_image(row: Row, spec_hash: str) -> NDArray[np.float32]:
     """(z, y, x), z-scored with the statistics of the whole volume."""
     stored = StoredArray(row.image)
-    array = np.asarray(stored[:, :, :], dtype=np.float32)
+    array = stored.read().astype(np.float32)
     if stored.meta is None:
         mean, std = float(array.mean()), float(array.std())
     else:

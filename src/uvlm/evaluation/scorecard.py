@@ -126,7 +126,7 @@ def _dice_table(scores: SegmentationScores) -> Table:
             "large organ" if row.large else row.kind,
             _num(row.dice),
             str(row.studies),
-            f"{row.volume_ml:.0f}",
+            f"{row.volume_ml:.{0 if row.volume_ml >= 10 else 1}f}",
         )
         for row in scores.classes
     )

@@ -185,24 +185,25 @@ def scan(path: Path, files: list[Source]) -> Scan:
 
 def _header(path: Path, source: Source) -> Any | None:
     """The header, None where the file is no DICOM. Raises ImageError for one that breaks off."""
-    with source.open() as file:
-        start = file.read(132)
-        # Files from before 1993 lack the preamble and start with group 0008.
-        bare = start[:2] == b"\x08\x00" and len(start) == 132
-        if start[128:] != b"DICM" and not bare:
-            return None
-        file.seek(0)
-        try:
+    bare = False
+    try:
+        with source.open() as file:
+            start = file.read(132)
+            # Files from before 1993 lack the preamble and start with group 0008.
+            bare = start[:2] == b"\x08\x00" and len(start) == 132
+            if start[128:] != b"DICM" and not bare:
+                return None
+            file.seek(0)
             data = pydicom.dcmread(
                 file, stop_before_pixels=True, specific_tags=list(TAGS), force=bare
             )
-            _convert(data)
-            return data
-        # A damaged header makes pydicom raise nearly anything.
-        except Exception:
-            if bare:
-                return None
-            raise _damaged(path, source) from None
+        _convert(data)
+        return data
+    # A damaged header makes pydicom raise nearly anything.
+    except Exception as error:
+        if bare:
+            return None
+        raise _damaged(path, source) from error
 
 
 def read_dataset(data: bytes) -> Any:
@@ -233,5 +234,5 @@ def _convert(data: Any) -> None:
 
 def _damaged(path: Path, source: Source) -> InputError:
     return ImageError.about(
-        path, f"a damaged DICOM header in {source.name}", "Export that slice again."
+        path, f"{source.name} has a damaged DICOM header", "Export or copy that slice again."
     )

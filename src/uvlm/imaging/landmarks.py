@@ -3,7 +3,7 @@
 A CT histogram is a mixture of few materials at known places: outside air, lung, fat, soft tissue,
 contrast and bone. `misfit` fits the shares of these materials (never their places) by expectation
 maximisation and returns the Kullback-Leibler divergence of the histogram from the best mixture, in
-nats: about 0 when the values are HU, above 0.5 when they lie elsewhere. Because shares are free,
+nats: up to 0.3 when the values are HU, above 1 when they lie elsewhere. Because shares are free,
 a crop without air or an abdomen without lung fits as well as a whole chest. The histogram is
 blurred by 20 HU first, so that neither noise nor its absence matters.
 """

@@ -29,6 +29,8 @@ from uvlm.imaging.preprocess import Grid, Prepared
 __all__ = ["StoreMeta", "StoredArray", "meta_of", "read_meta", "read_store", "write_store"]
 
 log = logging.getLogger(__name__)
+# Blosc2 imports numexpr, which announces its thread count.
+logging.getLogger("numexpr").setLevel(logging.WARNING)
 
 KEY = "uvlm"
 FORMAT = 1
@@ -36,7 +38,7 @@ CHUNKS = (64, 128, 128)
 BLOCKS = (8, 64, 64)
 """A 96x128x128 patch of 192x256x256 int16 decodes in 4 ms; whole volumes lose nothing."""
 
-AGAIN = "Prepare the study again; this file is damaged or was not written completely."
+AGAIN = "The file is damaged: delete it and prepare the study again."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,10 +50,11 @@ def image_values(
 
 def _scaled(raw: NDArray[Any], path: Path | str, slope: float, intercept: float) -> NDArray[Any]:
     result: NDArray[Any] = np.empty(raw.shape, np.int16)
+    whole = raw.dtype.kind in "iu" and slope == round(slope) and intercept == round(intercept)
     for z, stored in enumerate(raw):
         slab = stored.astype(np.float64) * slope + intercept
         if result.dtype == np.int16 and not (
-            _integral(slab) and INT16.min <= slab.min() and slab.max() <= INT16.max
+            (whole or _integral(slab)) and INT16.min <= slab.min() and slab.max() <= INT16.max
         ):
             # int16 to float32 is exact, so what was converted so far stays right.
             result = result.astype(np.float32)

@@ -82,26 +82,34 @@ def write_outputs(findings: Findings, out: Path, *, statistics: bool = False) ->
     """Write the files of one study whole or not at all.
 
     Raises:
-        InputError: one of the files exists, or `out` is a file.
+        InputError: one of the files exists, or `out` cannot be written to.
     """
     has_mask = findings.mask is not None
     targets = Outputs.of(out, findings.study, mask=has_mask, statistics=statistics)
     check_free(out, targets.all())
-    out.mkdir(parents=True, exist_ok=True)
-    content = findings.to_dict()
-    if targets.mask is not None:
-        content["mask"]["file"] = targets.mask.name
-    with tempfile.TemporaryDirectory(prefix=".uvlm-", dir=out) as folder:
-        aside = Outputs.of(Path(folder), findings.study, mask=has_mask, statistics=statistics)
-        aside.json.write_text(_json(content), encoding="utf-8")
-        aside.markdown.write_text(markdown(content), encoding="utf-8")
-        if aside.mask is not None and findings.mask is not None and findings.affine is not None:
-            write_nifti(aside.mask, findings.mask, findings.affine)
-        if aside.statistics is not None:
-            aside.statistics.write_text(_json(findings.statistics()), encoding="utf-8")
-        for source, target in zip(aside.all(), targets.all(), strict=True):
-            os.replace(source, target)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".uvlm-", dir=out) as folder:
+            aside = Outputs.of(Path(folder), findings.study, mask=has_mask, statistics=statistics)
+            _write_all(findings, aside)
+            for source, target in zip(aside.all(), targets.all(), strict=True):
+                os.replace(source, target)
+    except OSError as error:
+        raise InputError.about(
+            out, f"cannot be written ({error.strerror})", "Check its permissions and free space."
+        ) from error
     return targets
+
+
+def _write_all(findings: Findings, files: Outputs) -> None:
+    content = findings.to_dict()
+    if files.mask is not None and findings.mask is not None and findings.affine is not None:
+        content["mask"]["file"] = files.mask.name
+        write_nifti(files.mask, findings.mask, findings.affine)
+    files.json.write_text(_json(content), encoding="utf-8")
+    files.markdown.write_text(markdown(content), encoding="utf-8")
+    if files.statistics is not None:
+        files.statistics.write_text(_json(findings.statistics()), encoding="utf-8")
 
 
 def markdown(content: Mapping[str, Any]) -> str:

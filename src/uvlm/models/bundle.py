@@ -184,7 +184,9 @@ def _equal(a: Tensor | None, b: Tensor) -> bool:
 def _build_modules(parts: Mapping[str, Part], weights: Path) -> dict[str, nn.Module]:
     with safe_open(weights, framework="pt") as file:
         shared: dict[str, str] = json.loads(file.metadata()["shared"])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        # Clones are aligned, as fresh weights are, so that both compute the same to the last bit;
+        # and nothing depends on the file afterwards.
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     modules: dict[str, nn.Module] = {}
     encoders: dict[Any, nn.Module] = {}
     for name, part in parts.items():

@@ -20,6 +20,8 @@ LogitsAt = Tensor | slice | None
 """Which text positions of a call get logits: all (None), a slice, indices (n,), or a mask (B, T)
 whose True positions come out flattened as (n, V)."""
 
+FEW_ROWS = 8
+
 
 def rotary_table(
     length: int, head_width: int, base: float, device: torch.device | str | None = None
@@ -41,6 +43,22 @@ def rotate(x_BTXHF: Tensor, table: Tensor) -> Tensor:
     first, second = x_BTXHF.float().chunk(2, dim=-1)
     turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     return turned.type_as(x_BTXHF)
+
+
+def linear_few_rows(x: Tensor, weight_VE: Tensor) -> Tensor:
+    """`F.linear(x, weight_VE)` for at most `FEW_ROWS` rows on the CPU, where each step of decoding
+    reads the whole matrix once.
+
+    The batched product reads it at the memory's speed, the plain one at half of it (151,669 x 512,
+    one row: 9 against 19 ms; four rows: 23 against 51).
+    """
+    rows_EN = x.flatten(0, -2).T
+    groups = 8
+    whole = len(weight_VE) // groups * groups
+    grouped = weight_VE[:whole].view(groups, -1, weight_VE.shape[1])
+    most_VN = torch.bmm(grouped, rows_EN.expand(groups, -1, -1)).flatten(0, 1)
+    rest_VN = weight_VE[whole:] @ rows_EN
+    return torch.cat((most_VN, rest_VN)).T.reshape(*x.shape[:-1], len(weight_VE))
 
 
 class KVCache:
@@ -178,7 +196,10 @@ class Decoder(nn.Module):
 
     def head(self, h_BTE: Tensor) -> Tensor:
         """Hidden states to logits."""
-        return F.linear(self.norm(h_BTE), self.embedding.weight)
+        normed_BTE, weight_VE = self.norm(h_BTE), self.embedding.weight
+        if normed_BTE.device.type == "cpu" and normed_BTE[..., 0].numel() <= FEW_ROWS:
+            return linear_few_rows(normed_BTE, weight_VE)
+        return F.linear(normed_BTE, weight_VE)
 
     def hidden(
         self,

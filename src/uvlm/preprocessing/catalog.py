@@ -29,7 +29,7 @@ from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.preprocessing.table import Table, read_table
 from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
 
-__all__ = ["Catalog", "Row", "check_id", "read_catalog", "write_catalog"]
+__all__ = ["Catalog", "Row", "check_id", "read_catalog", "read_spec", "write_catalog"]
 
 Need = Literal["labels", "mask", "report"]
 
@@ -115,7 +115,7 @@ def read_catalog(path: Path | str, need: Collection[Need] = ()) -> Catalog:
     """
     path = Path(path)
     table = read_table(path)
-    dataset = _read_dataset(path.parent / DATASET)
+    dataset = _read_dataset(path.parent)
     table.require(["series_id", "blosc2_path"])
     labels = _label_columns(table) if dataset is None else dataset.labels
     table.require(labels)
@@ -209,7 +209,7 @@ def _row(table: Table, number: int, cells: dict[str, str], labels: Sequence[str]
         split=split,
         image=table.path.parent / image,
         mask=table.path.parent / mask if mask else None,
-        labels=tuple(_label(table, number, name, cells[name]) for name in labels),
+        labels=tuple(table.label(number, name, cells[name]) for name in labels),
         report=cells.get("report") or None,
     )
 
@@ -220,15 +220,19 @@ def _patient_of(series_id: str, case_id: str) -> str:
     return named[1] if named else case_id
 
 
-def _label(table: Table, number: int, column: str, value: str) -> float | None:
-    if value in ("", "0", "1", "0.0", "1.0"):
-        return float(value) if value else None
-    shown = value if len(value) <= 40 else value[:37] + "..."
-    raise table.error(number, column, f"the label {shown!r}", "Use 0, 1, or empty for unknown.")
+def read_spec(folder: Path) -> PreprocessSpec | None:
+    """How the volumes of the dataset in `folder` were prepared, if its `dataset.json` says so.
+
+    Raises:
+        CatalogError: the file is damaged.
+    """
+    dataset = _read_dataset(folder)
+    return None if dataset is None else dataset.spec
 
 
-def _read_dataset(path: Path) -> _Dataset | None:
-    """`dataset.json` if it is one of ours: nnU-Net's file of the same name has no `region`."""
+def _read_dataset(folder: Path) -> _Dataset | None:
+    """`dataset.json`, unless it is nnU-Net's file of the same name."""
+    path = folder / DATASET
     if not path.is_file():
         return None
     try:

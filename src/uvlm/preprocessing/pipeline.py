@@ -7,10 +7,11 @@ that dies (out of memory, a crash in a decoder) costs the one study that killed 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -22,11 +23,11 @@ from tqdm import tqdm
 
 from uvlm.errors import ImageError, UvlmError
 from uvlm.imaging.audit import check
+from uvlm.imaging.measure import require_same_grid
 from uvlm.imaging.preprocess import PreprocessSpec, grid_of, prepare, prepare_labels
 from uvlm.imaging.readers import read_volume
 from uvlm.imaging.store import StoredArray, StoreMeta, meta_of, write_store
 from uvlm.imaging.volume import Volume
-from uvlm.preprocessing.checksum import source_checksum
 
 __all__ = ["Job", "Outcome", "run_jobs"]
 
@@ -43,6 +44,8 @@ class Job:
 
     series_id: str
     image: Path
+    """One file, such as a `.nii.gz`."""
+
     mask: Path | None
     out_image: Path
     out_mask: Path | None
@@ -73,7 +76,7 @@ def run_jobs(jobs: Sequence[Job], workers: int = 1) -> list[Outcome]:
     With one worker everything runs in this process.
     """
     done: dict[str, Outcome] = {}
-    outcomes = map(_run, jobs) if workers <= 1 else _run_pool(jobs, workers)
+    outcomes = map(_run, jobs) if workers <= 1 else _run_pool(jobs, workers, _run)
     with tqdm(total=len(jobs), desc="prepare", unit="series", delay=2) as bar:
         for outcome in outcomes:
             done[outcome.series_id] = outcome
@@ -81,24 +84,29 @@ def run_jobs(jobs: Sequence[Job], workers: int = 1) -> list[Outcome]:
     return [done[job.series_id] for job in jobs]
 
 
-def _run_pool(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+Task = Callable[[Job], Outcome]
+
+
+def _run_pool(jobs: Sequence[Job], workers: int, task: Task) -> Iterator[Outcome]:
     queue = list(reversed(jobs))
     while queue:
         lost: list[Job] = []
-        yield from _drain(queue, workers, IN_FLIGHT * workers, lost)
+        yield from _drain(task, queue, workers, IN_FLIGHT * workers, lost)
         if lost:
             log.warning("a worker died; trying its %d series one at a time", len(lost))
         # Alone in its pool, whoever kills it again is the cause.
         suspects = lost[::-1]
         while suspects:
             culprits: list[Job] = []
-            yield from _drain(suspects, 1, 1, culprits)
+            yield from _drain(task, suspects, 1, 1, culprits)
             for job in culprits:
                 reason = "the process preparing it died; it may need more memory than there is"
                 yield Outcome(series_id=job.series_id, source=job.image, error=reason)
 
 
-def _drain(queue: list[Job], workers: int, limit: int, lost: list[Job]) -> Iterator[Outcome]:
+def _drain(
+    task: Task, queue: list[Job], workers: int, limit: int, lost: list[Job]
+) -> Iterator[Outcome]:
     """Run jobs from the end of `queue` until it is empty or the pool breaks; then fill `lost`."""
     running: dict[Future[Outcome], Job] = {}
     with (
@@ -107,8 +115,12 @@ def _drain(queue: list[Job], workers: int, limit: int, lost: list[Job]) -> Itera
     ):
         while (queue or running) and not lost:
             while queue and len(running) < limit:
-                job = queue.pop()
-                running[pool.submit(_run, job)] = job
+                try:
+                    future = pool.submit(task, queue[-1])
+                except BrokenProcessPool:
+                    lost.append(queue.pop())
+                    break
+                running[future] = queue.pop()
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
                 job = running.pop(future)
@@ -161,9 +173,7 @@ def _prepare(job: Job) -> bool:
     if job.mask is not None and job.out_mask is not None and not mask_kept:
         mask = _mask_of(job, volume)
         grid = grid_of(mask, job.spec)
-        meta = StoreMeta(
-            kind="labels", spec_hash=job.spec.hash, grid=grid, classes=dict(job.classes or {})
-        )
+        meta = StoreMeta(kind="labels", spec_hash=job.spec.hash, grid=grid, classes=job.classes)
         write_store(job.out_mask, prepare_labels(mask, job.spec), meta)
     if not image_kept:
         prepared = prepare(volume, job.spec)
@@ -174,47 +184,43 @@ def _prepare(job: Job) -> bool:
 def _is_current(
     stored: Path, source: Path, spec: PreprocessSpec, classes: Mapping[str, int] | None
 ) -> bool:
-    """Whether `stored` was made from `source` by `spec`. A damaged file is made again."""
-    if not stored.is_file():
+    """Whether `stored` was made from `source` by `spec`."""
+    if not stored.exists():
         return False
-    try:
-        meta = StoredArray(stored).meta
-    except ImageError:
-        stored.unlink()
-        return False
+    meta = StoredArray(stored).meta
     return (
         meta is not None
         and meta.spec_hash == spec.hash
-        and (meta.classes or {}) == (classes or {})
-        and meta.grid.source_checksum == source_checksum(source)
+        and meta.classes == classes
+        and meta.grid.source_checksum == _sha256(source)
     )
+
+
+def _sha256(path: Path) -> str:
+    """Of the file's bytes, as readers write it into the provenance."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _mask_of(job: Job, volume: Volume) -> Volume:
     """The mask of `job`, checked against its image and with the stored values."""
     assert job.mask is not None
     mask = read_volume(job.mask, labels=True)
-    corner = np.abs(mask.affine - volume.affine).max() if mask.shape == volume.shape else np.inf
-    if corner > 0.01 * min(volume.spacing):
-        raise ImageError.about(
-            job.mask,
-            f"its grid ({mask.shape}, {_rounded(mask)} mm) is not that of its image "
-            f"({volume.shape}, {_rounded(volume)} mm), or lies elsewhere",
-            "Resample the mask to the image.",
-        )
+    require_same_grid(volume, mask)
     if job.values is None:
         return mask
     found = np.unique(mask.array)
     unknown = [int(value) for value in found if value and int(value) not in job.values]
     if unknown:
         raise ImageError.about(
-            job.mask, f"holds the values {unknown[:5]} that have no name", "Add them to labels.json."
+            job.mask,
+            f"holds the values {unknown[:5]} that have no name",
+            "Add them to labels.json.",
         )
     table = np.zeros(int(found[-1]) + 1, np.uint8 if len(job.values) < 256 else np.uint16)
     for value in found[found > 0]:
         table[value] = job.values[int(value)]
     return Volume(array=table[mask.array], affine=mask.affine, provenance=mask.provenance)
-
-
-def _rounded(volume: Volume) -> list[float]:
-    return [round(step, 3) for step in volume.spacing]

@@ -46,6 +46,17 @@ class Table:
         """`path: row 7, column 'report': found. remedy`"""
         return CatalogError(f"{self.path}: row {row}, column {column!r}: {found}. {remedy}")
 
+    def label(self, row: int, column: str, value: str) -> float | None:
+        """A label's cell: 0.0, 1.0, or None for an empty one, which means unknown.
+
+        Raises:
+            CatalogError: anything else.
+        """
+        if value in ("", "0", "1", "0.0", "1.0"):
+            return float(value) if value else None
+        shown = value if len(value) <= 40 else value[:37] + "..."
+        raise self.error(row, column, f"the label {shown!r}", "Use 0, 1, or empty for unknown.")
+
 
 def read_table(path: Path) -> Table:
     """Read a CSV file (UTF-8, comma, double quotes) with a header row.

@@ -1,0 +1,95 @@
+"""Recipes hold the paper's values, can be written down and read back, and refuse nonsense."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from uvlm.config import from_dict, to_dict
+from uvlm.data.config import AugmentConfig, DataConfig
+from uvlm.errors import ConfigError
+from uvlm.models.config import EncoderConfig, ReportConfig
+from uvlm.registry import RECIPES
+from uvlm.training.config import LoopConfig, RunConfig
+from uvlm.training.recipes import recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_survives_being_written_and_read(name):
+    config = recipe(name)
+    assert from_dict(RunConfig, to_dict(config)) == config
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_of_the_task_in_its_name(name):
+    assert recipe(name).task == name.removeprefix("tiny_")
+
+
+def test_the_paper_is_the_default():
+    segmentation, classification, report = map(recipe, ("segmentation", "classification", "report"))
+    for config in (segmentation, classification, report):
+        assert config.model.encoder == EncoderConfig()
+        assert config.data.shape == (192, 256, 256)
+        assert config.data.batch_size == 2
+    assert segmentation.data.patch == (96, 128, 128)
+    assert (segmentation.optim.name, segmentation.optim.lr) == ("sgd", 0.01)
+    assert (classification.optim.name, classification.optim.lr) == ("adamw", 2e-5)
+    assert (classification.optim.encoder_lr, report.optim.encoder_lr) == (0.1, 0.0)
+    assert isinstance(report.model, ReportConfig)
+    decoder = report.model.decoder
+    assert (decoder.layers, decoder.width, decoder.heads) == (8, 512, 8)
+
+
+def test_no_recipe_mirrors_left_and_right_or_anything_under_a_report():
+    for name in RECIPES:
+        assert 2 not in recipe(name).data.augment.mirror
+    assert recipe("report").data.augment.mirror == ()
+
+
+def test_a_mirrored_report_is_refused():
+    config = recipe("report")
+    data = replace(config.data, augment=AugmentConfig(mirror=(1,)))
+    with pytest.raises(ConfigError, match="contradict its report"):
+        replace(config, data=data)
+
+
+def test_whole_volume_tasks_refuse_patches():
+    config = recipe("classification")
+    with pytest.raises(ConfigError, match="whole volumes"):
+        replace(config, data=replace(config.data, patch=(96, 128, 128)))
+
+
+def test_a_patch_the_encoder_cannot_halve_is_refused():
+    config = recipe("segmentation")
+    with pytest.raises(ConfigError, match="not divisible"):
+        replace(config, data=replace(config.data, patch=(96, 128, 100)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"foreground": 1.5}, {"val_fraction": 0.0}, {"batch_size": 0}, {"patch": (400, 8, 8)}],
+)
+def test_impossible_data_settings_are_refused(change):
+    with pytest.raises(ConfigError):
+        DataConfig(**change)
+
+
+def test_impossible_loops_are_refused():
+    with pytest.raises(ConfigError):
+        LoopConfig(steps=0)
+
+
+def test_an_unknown_recipe_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="tiny_report"):
+        recipe("huge")
+
+
+def test_configuration_and_recipes_need_no_torch():
+    code = (
+        "import sys, uvlm.training.recipes as r; r.recipe('report'); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

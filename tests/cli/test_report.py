@@ -72,11 +72,19 @@ def bad_inputs(folder: Path) -> dict[str, Path]:
         "flat.nii.gz": array[:, :, :1],
         "time.nii.gz": np.stack([array, array], axis=-1),
         "nan.nii.gz": np.where(array > 300, np.nan, array).astype(np.float32),
+        "infinite.nii.gz": np.where(array > 300, np.inf, array).astype(np.float32),
         "mask.nii.gz": (array > 0).astype(np.uint8),
+        "colour.nii.gz": np.zeros(array.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")]),
+        "shifted.nii.gz": array + 1024,
     }
     for name, values in arrays.items():
         paths[name] = folder / name
         nib.save(nib.Nifti1Image(values, image.affine), paths[name])
+    paths["spacing.nii"] = folder / "spacing.nii"
+    nib.save(image, paths["spacing.nii"])
+    header = bytearray(paths["spacing.nii"].read_bytes())
+    header[76 + 4 : 76 + 8] = bytes(4)  # pixdim[1]
+    paths["spacing.nii"].write_bytes(bytes(header))
     return paths
 
 
@@ -87,7 +95,11 @@ BAD = (
     "flat.nii.gz",
     "time.nii.gz",
     "nan.nii.gz",
+    "infinite.nii.gz",
     "mask.nii.gz",
+    "colour.nii.gz",
+    "shifted.nii.gz",
+    "spacing.nii",
 )
 
 

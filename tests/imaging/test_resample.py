@@ -28,12 +28,12 @@ def noise():
 @pytest.mark.parametrize("size", [(9, 11), (90, 75), (37, 41), (1, 130)])
 def test_planes_agree_with_torch(noise, antialias, size):
     expected = F.interpolate(
-        torch.from_numpy(noise)[None], size, mode="bilinear", antialias=antialias
+        torch.from_numpy(noise)[None].double(), size, mode="bilinear", antialias=antialias
     )
     maps = [AxisMap(20, 20, 1.0, 0.0), *stretches(noise.shape[1:], size)]
     found = resample(noise, maps, antialias=antialias, fill=0)
     # float32 sums of up to 40 terms of size 300
-    np.testing.assert_allclose(found, expected[0].numpy(), atol=2e-3)
+    np.testing.assert_allclose(found, expected[0].numpy(), atol=1e-3)
 
 
 @pytest.mark.parametrize("depth", [5, 20, 64])
@@ -46,10 +46,10 @@ def test_slices_are_mixed_as_rows_are(noise, depth):
 
 def test_aligned_corners_agree_with_scipy_zoom(noise):
     target = (13, 50, 41)
-    maps = [
-        AxisMap(n, m, (n - 1) / (m - 1), 0.0) for n, m in zip(noise.shape, target, strict=True)
-    ]
-    expected = ndimage.zoom(noise, [m / n for n, m in zip(noise.shape, target, strict=True)], order=1)
+    maps = [AxisMap(n, m, (n - 1) / (m - 1), 0.0) for n, m in zip(noise.shape, target, strict=True)]
+    expected = ndimage.zoom(
+        noise, [m / n for n, m in zip(noise.shape, target, strict=True)], order=1
+    )
     found = resample(noise, maps, antialias=False, fill=0)
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
@@ -126,7 +126,7 @@ def test_a_vote_keeps_a_thin_diagonal_tube_better_than_its_nearest_voxels():
         back = resample_labels(small, [axis.inverse for axis in maps], vote=vote)
         overlap[vote] = 2 * (tube & back).sum() / (tube.sum() + back.sum())
     assert overlap[True] > overlap[False]
-    assert overlap[True] > 0.92
+    assert overlap[True] > 0.88
 
 
 def test_enlarging_by_copies_and_going_back_loses_nothing():

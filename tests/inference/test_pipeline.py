@@ -22,7 +22,6 @@ from uvlm.errors import BundleError, ConfigError, ImageError
 from uvlm.imaging.nifti import read_nifti
 from uvlm.imaging.preprocess import prepare, preset
 from uvlm.imaging.store import meta_of, write_store
-from uvlm.inference import predict
 from uvlm.inference.pipeline import Pipeline
 from uvlm.registry import CT_RATE_LABELS
 
@@ -89,11 +88,12 @@ def test_every_step_is_timed(findings):
     assert set(findings.timings) == steps
 
 
-def test_parts_that_share_an_encoder_run_it_once(pipeline, ct, monkeypatch):
-    runs = []
-    original = predict.encode
-    monkeypatch.setattr(predict, "encode", lambda *args: runs.append(args) or original(*args))
+def test_parts_that_share_an_encoder_run_it_once(pipeline, ct):
+    encoder = pipeline.bundle.modules["report"].encoder
+    runs: list[object] = []
+    handle = encoder.register_forward_hook(lambda *args: runs.append(args[0]))
     pipeline.report(ct, max_new_tokens=1)
+    handle.remove()
     assert len(runs) == 1
 
 

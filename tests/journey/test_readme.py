@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,8 +49,9 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ParsedError
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
-    monkeypatch.setattr("uvlm.training.run.train", work)
-    monkeypatch.setattr("uvlm.training.smoke.smoke_run", work)
+    # tyro parses by its own way; `uvlm train` then imports one of these.
+    monkeypatch.setitem(sys.modules, "uvlm.training.run", SimpleNamespace(train=work))
+    monkeypatch.setitem(sys.modules, "uvlm.training.smoke", SimpleNamespace(smoke_run=work))
 
 
 @pytest.mark.parametrize("words", commands("uvlm"))

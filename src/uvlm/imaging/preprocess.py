@@ -74,7 +74,7 @@ class PreprocessSpec:
         # One way to write a value, or equal specifications would differ in their hash.
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         if self.spacing is not None:
-            if len(self.spacing) != 3 or not min(self.spacing) > 0:
+            if len(self.spacing) != 3 or not all(mm > 0 for mm in self.spacing):
                 raise ConfigError(f"spacing must be three positive mm, got {self.spacing}.")
             object.__setattr__(self, "spacing", tuple(float(mm) for mm in self.spacing))
         if self.clip is not None:

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uvlm.inference.features import Features, encode
 from uvlm.inference.generate import generate
 from uvlm.inference.segment import sliding_labels
 from uvlm.models.bundle import Bundle
+from uvlm.models.encoder import Encoder
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 from uvlm.text.prompts import DEFAULT_PROMPT, build_example
@@ -75,60 +75,58 @@ class Predictor:
             max_new_tokens: limit of the report's length
         """
         result = Prediction()
-        features = self._encode(inputs, tasks, result)
-        if "classification" in tasks:
-            with result.timed("classify"):
-                result.probabilities = self._classify(features["classification"])
-        if "report" in tasks:
-            with result.timed("generate"):
-                result.text, result.cut = self._report(features["report"], max_new_tokens)
-        del features
+        key, stages = None, list[Tensor]()
+        for task in ("classification", "report"):
+            if task not in tasks:
+                continue
+            # Parts that share encoder and preprocessing share one run; otherwise the stages of
+            # the one before go before the next are made.
+            if self._key(task) != key:
+                key, stages = self._key(task), []
+                with result.timed("encode"):
+                    stages = self._encode(task, inputs(task))
+            self._read(task, stages, max_new_tokens, result)
+        del stages
         if "segmentation" in tasks:
             with result.timed("segment"):
                 result.labels = self._segment(inputs("segmentation"))
         return result
 
-    def _encode(
-        self, inputs: Inputs, tasks: tuple[str, ...], result: Prediction
-    ) -> dict[str, Features]:
-        """Features per part; one run where parts share encoder and preprocessing."""
-        runs: dict[tuple[int, str], list[str]] = {}
-        for task in ("report", "classification"):
-            if task in tasks:
-                key = (id(self._model(task).encoder), self.bundle.parts[task].spec.hash)
-                runs.setdefault(key, []).append(task)
-        found: dict[str, Features] = {}
-        for members in runs.values():
-            x = self._tensor(inputs(members[0]))[None, None]
-            align = self._model("report").align if "report" in members else None
-            with result.timed("encode"):
-                features = encode(self._model(members[0]).encoder, x, align)
-            found.update(dict.fromkeys(members, features))
-        return found
+    def _key(self, task: str) -> tuple[int, str]:
+        return id(self.bundle.modules[task].encoder), self.bundle.parts[task].spec.hash
 
-    def _model(self, task: str) -> Any:
-        return self.bundle.modules[task]
+    def _encode(self, task: str, array: NDArray[np.float32]) -> list[Tensor]:
+        encoder = cast(Encoder, self.bundle.modules[task].encoder)
+        stages: list[Tensor] = encoder(self._tensor(array)[None, None])
+        return stages
 
-    def _classify(self, features: Features) -> dict[str, float]:
+    def _read(self, task: str, stages: list[Tensor], max_new_tokens: int, into: Prediction) -> None:
+        if task == "classification":
+            with into.timed("classify"):
+                into.probabilities = self._classify(stages)
+        else:
+            with into.timed("generate"):
+                into.text, into.cut = self._report(stages, max_new_tokens)
+
+    def _classify(self, stages: list[Tensor]) -> dict[str, float]:
         model = cast(ClassificationModel, self.bundle.modules["classification"])
         names = self.bundle.parts["classification"].labels
-        values = model.classify([features.deepest])[0].sigmoid().tolist()
+        values = model.classify(stages)[0].sigmoid().tolist()
         return dict(zip(names, values, strict=True))
 
-    def _report(self, features: Features, max_new_tokens: int) -> tuple[str, bool]:
+    def _report(self, stages: list[Tensor], max_new_tokens: int) -> tuple[str, bool]:
         model = cast(ReportModel, self.bundle.modules["report"])
         tokenizer = self.bundle.tokenizer
         assert tokenizer is not None, "a bundle with a report part has a tokenizer"
         prompt = build_example(tokenizer, self.bundle.prompt or DEFAULT_PROMPT).ids
         ids = generate(
             model,
-            model.align.project(features.tokens),
+            model.visual_plan(stages),
             prompt,
             max_new_tokens=max_new_tokens,
             eos_id=tokenizer.eos_id,
         )
-        cut = len(ids) >= max_new_tokens and ids[-1] != tokenizer.eos_id
-        return tokenizer.decode(ids).strip(), cut
+        return tokenizer.decode(ids).strip(), len(ids) == max_new_tokens
 
     def _segment(self, array: NDArray[np.float32]) -> NDArray[Any]:
         part = self.bundle.parts["segmentation"]

@@ -94,12 +94,13 @@ class AlignStages(nn.Module):
         """Stage number, counted from 1 -> (B, K, C_i), for every stage the decoder uses.
 
         Raises:
-            ValueError: another number of stages than configured.
+            ValueError: another number of stages, or a volume of another shape, than configured.
         """
         expected = self.config.encoder.num_stages
         if len(stages) != expected:
             raise ValueError(f"expected {expected} stages, got {len(stages)}")
-        return {stage: self.pool_stage(stages[stage - 1], stage) for stage in self.used_stages}
+        used = {self.config.reference_stage, *(stage for _, stage in self.config.layer_stages)}
+        return {stage: self._to_length(stages[stage - 1], stage) for stage in sorted(used)}
 
     def project(self, tokens: Mapping[int, Tensor]) -> VisualPlan:
         """Pooled tokens to the decoder's width."""
@@ -114,18 +115,8 @@ class AlignStages(nn.Module):
         )
         return VisualPlan(prefix=prefix, per_layer=per_layer)
 
-    @property
-    def used_stages(self) -> tuple[int, ...]:
-        """Stages the decoder reads, counted from 1."""
-        used = {self.config.reference_stage, *(stage for _, stage in self.config.layer_stages)}
-        return tuple(sorted(used))
-
-    def pool_stage(self, stage_BCDHW: Tensor, stage: int) -> Tensor:
-        """(B, K, C) of one stage (Eq. 4), so that a caller can drop its map before the next.
-
-        Raises:
-            ValueError: the volume had another shape than configured.
-        """
+    def _to_length(self, stage_BCDHW: Tensor, stage: int) -> Tensor:
+        """Eq. 4."""
         config = self.config
         expected = config.encoder.stage_grid(config.shape, stage)
         if tuple(stage_BCDHW.shape[2:]) != expected:

@@ -5,6 +5,7 @@ Origin: midline, middle of the trunk's depth, bottom of the scan; axes as in `ca
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -16,31 +17,82 @@ from uvlm.phantom.canvas import Canvas, Floats, Grid, Patch, Triple, coverage, s
 from uvlm.phantom.classes import stream
 from uvlm.phantom.texture import scanner_noise, smooth_field
 
-__all__ = ["ABDOMEN_CLASSES", "AbdomenBody", "AbdomenStudy", "draw_abdomen_study"]
+__all__ = [
+    "ABDOMEN_CLASSES",
+    "AbdomenBody",
+    "AbdomenStudy",
+    "draw_abdomen_study",
+    "nominal_abdomen_spacing",
+]
 
-ABDOMEN_CLASSES: dict[str, int] = {
-    name: value
-    for value, name in enumerate(
-        "spleen kidney_left kidney_right stomach pancreas_head pancreas_body pancreas_tail duodenum "
-        "intestine colon rectum aorta postcava portal_vein_and_splenic_vein hepatic_vessel "
-        "superior_mesenteric_artery celiac_trunk celiac_aa veins bladder esophagus "
-        "adrenal_gland_left adrenal_gland_right gall_bladder common_bile_duct lung_left lung_right "
-        "femur_left femur_right prostate liver_segment_1 liver_segment_2 liver_segment_3 "
-        "liver_segment_4 liver_segment_5 liver_segment_6 liver_segment_7 liver_segment_8 "
-        "liver_lesion kidney_lesion pancreatic_lesion".split(),
-        start=1,
-    )
-}
+STRUCTURES = (
+    "spleen",
+    "kidney_left",
+    "kidney_right",
+    "stomach",
+    "pancreas_head",
+    "pancreas_body",
+    "pancreas_tail",
+    "duodenum",
+    "intestine",
+    "colon",
+    "rectum",
+    "aorta",
+    "postcava",
+    "portal_vein_and_splenic_vein",
+    "hepatic_vessel",
+    "superior_mesenteric_artery",
+    "celiac_trunk",
+    "celiac_aa",
+    "veins",
+    "bladder",
+    "esophagus",
+    "adrenal_gland_left",
+    "adrenal_gland_right",
+    "gall_bladder",
+    "common_bile_duct",
+    "lung_left",
+    "lung_right",
+    "femur_left",
+    "femur_right",
+    "prostate",
+    "liver_segment_1",
+    "liver_segment_2",
+    "liver_segment_3",
+    "liver_segment_4",
+    "liver_segment_5",
+    "liver_segment_6",
+    "liver_segment_7",
+    "liver_segment_8",
+    "liver_lesion",
+    "kidney_lesion",
+    "pancreatic_lesion",
+)
+
+ABDOMEN_CLASSES: dict[str, int] = {name: k for k, name in enumerate(STRUCTURES, start=1)}
 """Structure -> value while drawing; each is written as a file of its own. Structures outside the
 scan (bladder, femurs, ...) stay empty."""
 
 FULL = (slice(None), slice(None), slice(None))
 
-# HU without contrast, in the arterial and in the portal venous phase.
+# HU in the arterial and in the portal venous phase.
 PHASES: dict[str, dict[str, float]] = {
-    "Plain": {"artery": 42, "vein": 40, "liver": 58, "spleen": 48, "kidney": 34, "pancreas": 42},
-    "Arterial": {"artery": 290, "vein": 90, "liver": 82, "spleen": 135, "kidney": 165, "pancreas": 112},
-    "Portal Venous": {"artery": 165, "vein": 170, "liver": 112, "spleen": 122, "kidney": 180, "pancreas": 96},
+    "Arterial": {
+        "artery": 290,
+        "vein": 90,
+        "liver": 82,
+        "spleen": 135,
+        "kidney": 165,
+        "pancreas": 112,
+    },
+    "Portal Venous": {
+        "artery": 165,
+        "vein": 170,
+        "liver": 112,
+        "spleen": 122,
+        "kidney": 180,
+        "pancreas": 96,
+    },
 }
 
 
@@ -51,7 +103,7 @@ class AbdomenBody:
     sex: str
     age: int
     phase: str
-    """"Plain", "Arterial" or "Portal Venous"."""
+    """One of `PHASES`."""
     half_width: float
     half_depth: float
     height: float
@@ -82,7 +134,7 @@ def sample_abdomen(seed: int, study: int) -> AbdomenBody:
     return AbdomenBody(
         sex="F" if rng.random() < 0.45 else "M",
         age=int(np.clip(rng.normal(60, 13), 19, 92)),
-        phase=str(rng.choice(list(PHASES), p=[0.15, 0.30, 0.55])),
+        phase=str(rng.choice(list(PHASES), p=[0.35, 0.65])),
         half_width=width,
         half_depth=width * rng.uniform(0.66, 0.76),
         height=width * rng.uniform(1.62, 1.80),
@@ -100,6 +152,13 @@ def abdomen_grid(body: AbdomenBody, shape: tuple[int, int, int]) -> Grid:
     thick = round(body.height / shape[0], 4)
     origin = (thick / 2, 8.0 - (shape[1] - 1) / 2 * pixel, -(shape[2] - 1) / 2 * pixel)
     return Grid(shape, (thick, pixel, pixel), origin)
+
+
+def nominal_abdomen_spacing(shape: tuple[int, int, int]) -> Triple:
+    """Voxel of the largest patient the sampler makes."""
+    widest = 146.0 * 1.07
+    pixel = max((2 * (widest + 30) + 8) / shape[2], (2 * (0.76 * widest + 30) + 24) / shape[1])
+    return 1.80 * widest / shape[0], pixel, pixel
 
 
 class _Drawing:
@@ -169,17 +228,25 @@ def _trunk(drawing: _Drawing) -> None:
     canvas.paint(Patch(FULL, ring(body.fat, 10)), -102.0 + 6 * smooth_field(rng, canvas.grid, 18))
     canvas.paint(Patch(FULL, ring(0.0, 8)), 52.0 + 10 * smooth_field(rng, canvas.grid, 14))
     inside = ring(-15.0)
+    cage = (ring(-3.0) - ring(-11.0)) * (np.mod(z - 0.42 * y, 27) < 12) * (z > 0.45 * body.height)
+    canvas.paint(Patch(FULL, np.asarray(cage, dtype=np.float32)), 380.0)
     canvas.paint(Patch(FULL, inside), -98.0 + 12 * smooth_field(rng, canvas.grid, 15))
     for side in (-1, 1):
         drawing.bar((-30, 44, side * 44), (130, 50, side * 30), 21.0, 55.0, None)
     centre = drawing.at(0, 58, 0)[1]
     column = np.sqrt((x / 23) ** 2 + ((y - centre) / 18) ** 2) - 1 + 0 * z
     disc = np.abs(np.mod(z, 33) - 16.5) < 4
-    canvas.paint(Patch(FULL, coverage(column.astype(np.float32))), np.where(disc, 90.0, 210.0).astype(np.float32))
+    canvas.paint(
+        Patch(FULL, coverage(column.astype(np.float32))),
+        np.where(disc, 90.0, 210.0).astype(np.float32),
+    )
     for y0, r, hu in ((26.0, 9.0, 30.0), (42.0, 9.0, 330.0)):
-        canvas.paint(canvas.capsule((-50, centre + y0, 0), (body.height + 50, centre + y0, 0), r), hu)
+        canvas.paint(
+            canvas.capsule((-50, centre + y0, 0), (body.height + 50, centre + y0, 0), r), hu
+        )
     domes = [
-        top * drawing.scale[0] - 60 * (((x - c * drawing.scale[2]) / 95) ** 2 + ((y + 10) / 100) ** 2)
+        top * drawing.scale[0]
+        - 60 * (((x - c * drawing.scale[2]) / 95) ** 2 + ((y + 10) / 100) ** 2)
         for top, c in ((236.0, -66.0), (226.0, 66.0))
     ]
     above = coverage((np.maximum(*domes) - z).astype(np.float32)) * inside * (np.abs(x) > 26)
@@ -194,12 +261,26 @@ def _hollow_organs(drawing: _Drawing) -> None:
         z, y, x = rng.uniform(10, 95), rng.uniform(-60, 0), rng.uniform(-75, 75)
         end = (z + rng.normal(0, 12), y + rng.normal(0, 12), x + rng.normal(0, 35))
         drawing.bar((z, y, x), end, rng.uniform(9, 13), rng.uniform(20, 55), "intestine")
-    colon = [(-20, 12, -112), (92, 2, -108), (84, -62, -60), (76, -66, 20), (104, -48, 92), (118, 10, 112), (-20, 20, 112)]
-    for start, end in zip(colon, colon[1:], strict=False):
+    colon = [
+        (-20, 12, -112),
+        (92, 2, -108),
+        (84, -62, -60),
+        (76, -66, 20),
+        (104, -48, 92),
+        (118, 10, 112),
+        (-20, 20, 112),
+    ]
+    for start, end in itertools.pairwise(colon):
         drawing.bar(start, end, 19.0, 30.0, "colon")
         gas = rng.uniform(5, 11)
         lift = 13.0 - gas
-        drawing.bar((start[0], start[1] - lift, start[2]), (end[0], end[1] - lift, end[2]), gas, -930.0, "colon")
+        drawing.bar(
+            (start[0], start[1] - lift, start[2]),
+            (end[0], end[1] - lift, end[2]),
+            gas,
+            -930.0,
+            "colon",
+        )
     drawing.egg((180, -34, 56), (46, 36, 40), 34.0, "stomach")
     drawing.egg((186, -46, 58), (28, rng.uniform(8, 16), 26), -950.0, "stomach")
     drawing.bar((160, -30, 14), (146, -26, -34), 13.0, 36.0, "stomach")

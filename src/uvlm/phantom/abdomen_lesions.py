@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from uvlm.phantom.canvas import Box, Canvas, Floats, Patch, Triple
+from uvlm.phantom.canvas import Box, Canvas, Triple, around
 from uvlm.registry import ABDOMEN_LABELS
 
 __all__ = ["ORGANS", "Lesion", "draw_lesions"]
@@ -86,24 +86,16 @@ def _lesion(
     if rng.random() < 0.5:
         radii = (radii[0], radii[2], radii[1])
     centre, location = _place(canvas, values, max(radii), rng)
-    c, r = centre, radii
-
-    def field(z: Floats, y: Floats, x: Floats) -> Floats:
-        away = ((z - c[0]) / r[0]) ** 2 + ((y - c[1]) / r[1]) ** 2 + ((x - c[2]) / r[2]) ** 2
-        return np.asarray(away - 1, dtype=np.float32)
-
-    low = (c[0] - r[0], c[1] - r[1], c[2] - r[2])
-    high = (c[0] + r[0], c[1] + r[1], c[2] + r[2])
-    patch = canvas.fine(low, high, field, 2.0)
+    patch = canvas.small_ellipsoid(centre, radii)
     if kind == "cyst":
         value = rng.uniform(2, 14)
     elif kind == "PNET":
         value = parenchyma + rng.uniform(65, 90)
     else:
-        value = max(18.0, parenchyma - rng.uniform(58, 75)) if parenchyma > 70 else parenchyma - 24
-    limit = 0.5 * float(patch.filled.max(initial=1.0))
+        value = parenchyma - rng.uniform(58, 68)
+    limit = patch.most(0.5)
     canvas.paint(patch, value, target, at_least=limit)
-    axial = sorted((2 * r[1], 2 * r[2]), reverse=True)
+    axial = sorted((2 * radii[1], 2 * radii[2]), reverse=True)
     return Lesion(
         organ=organ,
         kind=kind,
@@ -126,7 +118,7 @@ def _place(
     for cell in cells[(rng.random(60) * len(cells)).astype(np.int64)]:
         index = np.unravel_index(cell, grid.shape)
         z, y, x = (o + s * int(i) for o, s, i in zip(grid.origin, grid.spacing, index, strict=True))
-        box = grid.box((z - reach, y - reach, x - reach), (z + reach, y + reach, x + reach))
+        box = grid.box(*around((z, y, x), reach))
         # Random among places where the lesion fits, so that all of an organ is used.
         fit = min(0.8, float(organ[box].mean())) + 0.05 * float(rng.random())
         tried.append((fit, (z, y, x), values[int(canvas.mask[index])]))

@@ -10,7 +10,16 @@ from uvlm.phantom.scene import Scene
 from uvlm.phantom.texture import smooth_field
 from uvlm.phantom.vessels import aorta_field
 
-__all__ = ["aorta", "barrel", "draw_abdomen", "draw_bones", "draw_heart", "draw_lungs", "draw_mediastinum", "draw_wall"]
+__all__ = [
+    "aorta",
+    "barrel",
+    "draw_abdomen",
+    "draw_bones",
+    "draw_heart",
+    "draw_lungs",
+    "draw_mediastinum",
+    "draw_wall",
+]
 
 FULL = (slice(None), slice(None), slice(None))
 
@@ -77,7 +86,7 @@ def draw_bones(scene: Scene) -> None:
     band = np.clip(0.5 + (6.0 - np.abs(level)) / (canvas.grid.spacing[0] + 2.0), 0, 1)
     bony = np.where(y < -0.55 * body.half_depth, 110.0, rng.uniform(420, 620)).astype(np.float32)
     away = np.abs(x) > np.where(y > 0, 20.0, 34.0)
-    filled = shell * band * (away & (z < 1.01 * body.height))
+    filled = (shell * band * (away & (z < 1.01 * body.height))).astype(np.float32)
     canvas.paint(Patch(FULL, filled), bony)
     canvas.mask[(filled >= 0.45) & (bony > 200)] = ribs
     centre = body.spine_y(z)
@@ -108,7 +117,7 @@ def _column(
     body, grid = scene.body, scene.canvas.grid
     low, high = float(centre.min()) - radii[0], float(centre.max()) + radii[0]
     box = grid.box((-1e3, low, x0 - radii[1]), (1.1 * body.height, high, x0 + radii[1]))
-    z, y, x = grid.local(box)
+    _, y, x = grid.local(box)
     middle = centre[box[0]]
     away = np.sqrt(((x - x0) / radii[1]) ** 2 + ((y - middle) / radii[0]) ** 2) - 1
     if 0 in away.shape:
@@ -158,7 +167,9 @@ def draw_abdomen(scene: Scene) -> None:
     w = body.half_width
     left_edge = x - (0.34 * w - 0.30 * (y + 30) - 0.25 * (body.domes[0] - z))
     behind = y - (0.62 * body.half_depth + 0.12 * x + 0.2 * z)
-    liver = deep * coverage(left_edge.astype(np.float32)) * coverage(behind.astype(np.float32) + 0 * z)
+    liver = (
+        deep * coverage(left_edge.astype(np.float32)) * coverage(behind.astype(np.float32) + 0 * z)
+    )
     gain = 0.30 * max(0.0, body.blood_hu - 50)
     spleen = canvas.ellipsoid(
         (body.domes[1] - 46, 0.42 * body.half_depth, 0.68 * w), (40.0, 36.0, 22.0)
@@ -166,7 +177,9 @@ def draw_abdomen(scene: Scene) -> None:
     stomach = canvas.ellipsoid(
         (body.domes[1] - 42, -0.15 * body.half_depth, 0.42 * w), (36.0, 34.0, 36.0)
     )
-    gas = coverage((y + 0.15 * body.half_depth + rng.uniform(0, 22)).astype(np.float32) + 0 * z + 0 * x)
+    gas = coverage(
+        (y + 0.15 * body.half_depth + rng.uniform(0, 22)).astype(np.float32) + 0 * z + 0 * x
+    )
     whole = np.zeros(canvas.grid.shape, dtype=np.float32)
     whole[box] = deep
     canvas.paint(Patch(spleen.box, spleen.filled * whole[spleen.box]), 48.0 + 1.2 * gain)
@@ -245,9 +258,12 @@ def draw_heart(scene: Scene) -> None:
     if body.contrast:
         turn, centre = body.heart_turn, np.asarray(body.heart_centre)
         s = body.heart_radii[2] / 60.0
-        for long, side, radii in ((0.28, 12, (25, 22, 32)), (-0.45, 6, (27, 28, 24)), (0.1, -16, (26, 14, 34))):
+        for long, side, radii in (
+            (0.28, 12, (25, 22, 32)),
+            (-0.45, 6, (27, 28, 24)),
+            (0.1, -16, (26, 14, 34)),
+        ):
             z, y, x = centre + turn[2] * long * 60 * s + turn[1] * side * s
-            chamber = canvas.ellipsoid(
-                (float(z), float(y), float(x)), tuple(r * s for r in radii), turn  # type: ignore[arg-type]
-            )
-            canvas.paint(chamber, body.blood_hu)
+            up, back, along = (r * s for r in radii)
+            centre_mm = (float(z), float(y), float(x))
+            canvas.paint(canvas.ellipsoid(centre_mm, (up, back, along), turn), body.blood_hu)

@@ -176,7 +176,5 @@ def chest_grid(body: ChestBody, shape: tuple[int, int, int]) -> Grid:
 def nominal_chest_spacing(shape: tuple[int, int, int]) -> Triple:
     """Voxel of the largest patient the sampler makes; what it shows, every patient's shows."""
     widest = 134.0 * 1.06
-    pixel = max(
-        (2 * (widest + 9) + 30) / shape[2], (2 * (0.74 * widest + 9) + 32) / shape[1]
-    )
+    pixel = max((2 * (widest + 9) + 30) / shape[2], (2 * (0.74 * widest + 9) + 32) / shape[1])
     return (1.90 * widest + 22) / shape[0], pixel, pixel

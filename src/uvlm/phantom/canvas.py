@@ -18,7 +18,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Canvas", "Floats", "Grid", "Patch", "coverage", "sheet"]
+__all__ = ["Canvas", "Floats", "Grid", "Patch", "Triple", "around", "coverage", "sheet"]
 
 Floats = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
@@ -73,6 +73,10 @@ class Patch:
 
     box: Box
     filled: Floats
+
+    def most(self, share: float) -> float:
+        """`share` of the greatest filling: the limit of a mask of what is thinner than a voxel."""
+        return share * max(1e-3, float(self.filled.max(initial=0.0)))
 
 
 def _across(field: Floats) -> Floats:
@@ -139,7 +143,7 @@ class Canvas:
         """An ellipsoid; rows of `turn` are its axes in (z, y, x)."""
         reach = max(radii) if turn is not None else None
         span = radii if reach is None else (reach, reach, reach)
-        low, high = _around(centre, span)
+        low, high = around(centre, span)
         matrix = (np.eye(3) if turn is None else turn) / np.asarray(radii)[:, None]
         return self.shape(low, high, lambda z, y, x: _radius(matrix, centre, z, y, x) - 1)
 
@@ -174,6 +178,16 @@ class Canvas:
         cells = inside.reshape(n[0], k[0], n[1], k[1], n[2], k[2])
         return Patch(box, cells.mean(axis=(1, 3, 5), dtype=np.float32))
 
+    def small_ellipsoid(self, centre: Triple, radii: Triple) -> Patch:
+        """An upright ellipsoid that may be smaller than a voxel."""
+        c, r = centre, radii
+
+        def field(z: Floats, y: Floats, x: Floats) -> Floats:
+            away = ((z - c[0]) / r[0]) ** 2 + ((y - c[1]) / r[1]) ** 2 + ((x - c[2]) / r[2]) ** 2
+            return np.asarray(away - 1, dtype=np.float32)
+
+        return self.fine(*around(c, r), field, min(2.0, min(r) / 2.5))
+
     def splat(self, points: NDArray[np.floating], mm3: NDArray[np.floating] | float) -> Patch:
         """Sample points (N, 3), each standing for `mm3` of material, counted per voxel."""
         spacing, origin = np.asarray(self.grid.spacing), np.asarray(self.grid.origin)
@@ -197,14 +211,13 @@ def _triple(values: NDArray[np.float64]) -> Triple:
     return float(values[0]), float(values[1]), float(values[2])
 
 
-def _around(centre: Triple, reach: Triple) -> tuple[Triple, Triple]:
+def around(centre: Triple, reach: Triple | float) -> tuple[Triple, Triple]:
+    """Corners of the cuboid reaching `reach` mm from `centre`."""
     c, r = np.asarray(centre), np.asarray(reach)
     return _triple(c - r), _triple(c + r)
 
 
-def _radius(
-    matrix: NDArray[np.float64], centre: Triple, z: Floats, y: Floats, x: Floats
-) -> Floats:
+def _radius(matrix: NDArray[np.float64], centre: Triple, z: Floats, y: Floats, x: Floats) -> Floats:
     """|matrix (p - centre)|."""
     m = matrix.astype(np.float32)
     z, y, x = (c - np.float32(o) for c, o in zip((z, y, x), centre, strict=True))

@@ -10,27 +10,68 @@ from pathlib import Path
 
 from uvlm.phantom.chest import ChestStudy, draw_chest
 from uvlm.phantom.classes import CHEST_CLASSES, stream
-from uvlm.phantom.nifti import ORIENTATIONS, nifti_bytes, write_bytes
 from uvlm.phantom.plan import ChestPlan, is_valid
 from uvlm.phantom.report import write_report
+from uvlm.phantom.storage import ORIENTATIONS, write_volume
 from uvlm.registry import CT_RATE_LABELS
 
 __all__ = ["Row", "make_study", "write_tables"]
 
-METADATA_COLUMNS: tuple[str, ...] = tuple(
-    "VolumeName,Manufacturer,SeriesDescription,ManufacturerModelName,PatientSex,PatientAge,"
-    "ReconstructionDiameter,DistanceSourceToDetector,DistanceSourceToPatient,GantryDetectorTilt,"
-    "TableHeight,RotationDirection,ExposureTime,XRayTubeCurrent,Exposure,FilterType,"
-    "GeneratorPower,FocalSpots,ConvolutionKernel,PatientPosition,RevolutionTime,"
-    "SingleCollimationWidth,TotalCollimationWidth,TableSpeed,TableFeedPerRotation,"
-    "SpiralPitchFactor,DataCollectionCenterPatient,ReconstructionTargetCenterPatient,"
-    "ExposureModulationType,CTDIvol,ImagePositionPatient,ImageOrientationPatient,SliceLocation,"
-    "SamplesPerPixel,PhotometricInterpretation,Rows,Columns,XYSpacing,RescaleIntercept,"
-    "RescaleSlope,RescaleType,NumberofSlices,ZSpacing,StudyDate".split(",")
+METADATA_COLUMNS: tuple[str, ...] = (
+    "VolumeName",
+    "Manufacturer",
+    "SeriesDescription",
+    "ManufacturerModelName",
+    "PatientSex",
+    "PatientAge",
+    "ReconstructionDiameter",
+    "DistanceSourceToDetector",
+    "DistanceSourceToPatient",
+    "GantryDetectorTilt",
+    "TableHeight",
+    "RotationDirection",
+    "ExposureTime",
+    "XRayTubeCurrent",
+    "Exposure",
+    "FilterType",
+    "GeneratorPower",
+    "FocalSpots",
+    "ConvolutionKernel",
+    "PatientPosition",
+    "RevolutionTime",
+    "SingleCollimationWidth",
+    "TotalCollimationWidth",
+    "TableSpeed",
+    "TableFeedPerRotation",
+    "SpiralPitchFactor",
+    "DataCollectionCenterPatient",
+    "ReconstructionTargetCenterPatient",
+    "ExposureModulationType",
+    "CTDIvol",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "SliceLocation",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "Rows",
+    "Columns",
+    "XYSpacing",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "RescaleType",
+    "NumberofSlices",
+    "ZSpacing",
+    "StudyDate",
 )
 """Columns of CT-RATE's metadata tables, in order."""
 
-REPORT_COLUMNS = ("VolumeName", "ClinicalInformation_EN", "Technique_EN", "Findings_EN", "Impressions_EN")
+REPORT_COLUMNS = (
+    "VolumeName",
+    "ClinicalInformation_EN",
+    "Technique_EN",
+    "Findings_EN",
+    "Impressions_EN",
+)
 
 
 @dataclass(frozen=True)
@@ -69,11 +110,10 @@ def make_study(
     drawn = draw_chest(seed, study, shape, plan.labels, sizes, vascular=plan.vascular)
     split, name = volume_name(study)
     rng = stream(seed, study, "storage")
-    names, weights = zip(*ORIENTATIONS, strict=True)
-    orientation = str(rng.choice(names, p=weights))
+    orientation = str(rng.choice(list(ORIENTATIONS), p=list(ORIENTATIONS.values())))
     for array, folder in ((drawn.hu, Path()), (drawn.mask, Path("ts_seg"))):
-        content = nifti_bytes(array, drawn.grid, drawn.body.shift, orientation)
-        write_bytes(root / "dataset" / folder / volume_path(split, name), content)
+        path = root / "dataset" / folder / volume_path(split, name)
+        write_volume(path, array, drawn.grid, drawn.body.shift, orientation)
     findings, impression = write_report(drawn, stream(seed, study, "report"), frozenset(sizes))
     contrast = "Contrast-enhanced" if drawn.body.contrast else "Non-contrast"
     present = {finding.label for finding in drawn.findings}
@@ -119,12 +159,17 @@ def write_tables(root: Path, rows: Sequence[Row]) -> None:
     for split, long in (("train", "train"), ("valid", "validation")):
         mine = [row for row in rows if row.split == split]
         tables: dict[str, tuple[Sequence[str], list[Sequence[object]]]] = {
-            f"radiology_text_reports/{long}_reports.csv": (REPORT_COLUMNS, [r.report for r in mine]),
+            f"radiology_text_reports/{long}_reports.csv": (
+                REPORT_COLUMNS,
+                [r.report for r in mine],
+            ),
             f"multi_abnormality_labels/{split}_predicted_labels.csv": (
-                ("VolumeName", *CT_RATE_LABELS), [r.labels for r in mine],
+                ("VolumeName", *CT_RATE_LABELS),
+                [r.labels for r in mine],
             ),
             f"metadata/{long}_metadata.csv": (
-                METADATA_COLUMNS, [[r.metadata.get(c, "") for c in METADATA_COLUMNS] for r in mine],
+                METADATA_COLUMNS,
+                [[r.metadata.get(c, "") for c in METADATA_COLUMNS] for r in mine],
             ),
         }
         for path, (header, lines) in tables.items():
@@ -134,4 +179,6 @@ def write_tables(root: Path, rows: Sequence[Row]) -> None:
                 writer.writerow(header)
                 writer.writerows(lines)
     names = {str(value): name for name, value in CHEST_CLASSES.items()}
-    write_bytes(folder / "ts_seg" / "labels.json", (json.dumps(names, indent=1) + "\n").encode())
+    text = json.dumps(names, indent=1) + "\n"
+    (folder / "ts_seg").mkdir(exist_ok=True)
+    (folder / "ts_seg" / "labels.json").write_text(text, encoding="utf-8")

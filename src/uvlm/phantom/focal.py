@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uvlm.phantom.anatomy import barrel
-from uvlm.phantom.canvas import Floats, Patch, coverage, sheet
+from uvlm.phantom.canvas import Patch, Triple, around, coverage, sheet
 from uvlm.phantom.classes import CHEST_CLASSES, Finding, label_class
 from uvlm.phantom.measures import graded, thickest
 from uvlm.phantom.parenchyma import FULL, Size, side_of
@@ -34,13 +35,16 @@ def _free(scene: Scene, rng: np.random.Generator, lobes: tuple[int, ...], n: int
 
 
 def _band(
-    scene: Scene, centre: tuple[float, float, float], normal: np.ndarray, reach: float, thick: float, lobe: int
+    scene: Scene,
+    centre: Triple,
+    normal: NDArray[np.float64],
+    reach: float,
+    thick: float,
+    lobe: int,
 ) -> Patch:
     """A flat disc of lung collapsed to `thick` mm, across one lobe."""
     grid = scene.canvas.grid
-    low = tuple(c - reach for c in centre)
-    high = tuple(c + reach for c in centre)
-    box = grid.box(low, high)  # type: ignore[arg-type]
+    box = grid.box(*around(centre, reach))
     z, y, x = (a - np.float32(c) for a, c in zip(grid.local(box), centre, strict=True))
     n = (normal / np.linalg.norm(normal)).astype(np.float32)
     depth = n[0] * z + n[1] * y + n[2] * x
@@ -63,10 +67,15 @@ def atelectasis(scene: Scene, size: Size) -> Finding:
             centre = scene.point_in_lobe(rng, lobe, (0.16, 0.7))
             normal = np.array([1.0, rng.normal(0, 0.35), rng.normal(0, 0.35)])
             patch = _band(scene, centre, normal, rng.uniform(26, 40), thick, lobe)
-            limit = 0.5 * float(patch.filled.max(initial=1.0))
+            limit = patch.most(0.5)
             scene.fill(patch, 35.0, _class("Atelectasis"), at_least=limit)
     return Finding(
-        label="Atelectasis", kind="linear", side=side_of(lobes), lobes=tuple(lobes), size_mm=thick, count=n
+        label="Atelectasis",
+        kind="linear",
+        side=side_of(lobes),
+        lobes=tuple(lobes),
+        size_mm=thick,
+        count=n,
     )
 
 
@@ -93,12 +102,18 @@ def fibrotic_sequela(scene: Scene, size: Size) -> Finding:
         patch = scene.inside_lobe(Patch(FULL, cap), (lobe,))
         scene.fill(patch, 30.0, label)
         for _ in range(3):
-            centre = (0.82 * body.height, rng.uniform(0, 26), side * rng.uniform(0.30, 0.42) * body.half_width)
+            centre = (
+                0.82 * body.height,
+                rng.uniform(0, 26),
+                side * rng.uniform(0.30, 0.42) * body.half_width,
+            )
             normal = np.array([rng.normal(0, 0.25), rng.normal(), rng.normal()])
             strand = _band(scene, centre, normal, rng.uniform(20, 32), thick, lobe)
-            limit = 0.5 * float(strand.filled.max(initial=1.0))
+            limit = strand.most(0.5)
             scene.fill(strand, 25.0, label, at_least=limit)
-    return Finding(label="Pulmonary fibrotic sequela", side=side_of(lobes), lobes=tuple(lobes), size_mm=thick)
+    return Finding(
+        label="Pulmonary fibrotic sequela", side=side_of(lobes), lobes=tuple(lobes), size_mm=thick
+    )
 
 
 def peribronchial_thickening(scene: Scene, size: Size) -> Finding:
@@ -111,7 +126,12 @@ def peribronchial_thickening(scene: Scene, size: Size) -> Finding:
         keep = slice(0, int(0.8 * plan.paths.shape[1]))
         central = Bronchi(plan.paths[:, keep], plan.lumen[:, keep], plan.wall)
         draw_bronchi(scene, central, _class("Peribronchial thickening"))
-    return Finding(label="Peribronchial thickening", side=side_of(lobes), lobes=tuple(lobes), size_mm=0.40 * period)
+    return Finding(
+        label="Peribronchial thickening",
+        side=side_of(lobes),
+        lobes=tuple(lobes),
+        size_mm=0.40 * period,
+    )
 
 
 def bronchiectasis(scene: Scene, size: Size) -> Finding:
@@ -141,24 +161,22 @@ def lung_nodules(scene: Scene, size: Size) -> Finding:
     rng = scene.rng("nodules")
     n = int(rng.choice([1, 1, 2, 3, 4]))
     lobes = _free(scene, rng, (1, 2, 3, 4, 5), n)
-    grid = scene.canvas.grid
     largest = round(float(rng.uniform(size[0] + 0.35 * (size[1] - size[0]), size[1])))
     for k, lobe in enumerate(lobes):
         diameter = largest if k == 0 else rng.uniform(size[0], largest)
         centre = scene.point_in_lobe(rng, lobe, (0.1, 0.75), clear=diameter / 2)
-        r = diameter / 2
-        low = tuple(c - r for c in centre)
-        high = tuple(c + r for c in centre)
-
-        def field(z: Floats, y: Floats, x: Floats, c=centre, r=r) -> Floats:  # type: ignore[no-untyped-def]
-            return np.asarray((z - c[0]) ** 2 + (y - c[1]) ** 2 + (x - c[2]) ** 2 - r * r)
-
-        patch = scene.canvas.fine(low, high, field, min(2.0, diameter / 5))  # type: ignore[arg-type]
-        limit = 0.5 * float(patch.filled.max(initial=1.0))
+        patch = scene.canvas.small_ellipsoid(centre, (diameter / 2,) * 3)
+        limit = patch.most(0.5)
         calcified = rng.random() < 0.1
-        scene.canvas.paint(patch, 420.0 if calcified else 40.0, _class("Lung nodule"), at_least=limit)
+        scene.canvas.paint(
+            patch, 420.0 if calcified else 40.0, _class("Lung nodule"), at_least=limit
+        )
     return Finding(
-        label="Lung nodule", side=side_of(lobes), lobes=tuple(lobes), size_mm=largest, count=len(lobes)
+        label="Lung nodule",
+        side=side_of(lobes),
+        lobes=tuple(lobes),
+        size_mm=largest,
+        count=len(lobes),
     )
 
 
@@ -177,7 +195,9 @@ def pleural_effusion(scene: Scene, size: Size) -> Finding:
         # A crescent between the chest wall and the same wall moved forward.
         behind = (sign * x > 0) & (y > 0.1 * body.half_depth) & (fade > 0)
         lung = 1 - coverage(-barrel(scene, 0.0, deep * fade))
-        scene.fluid[name] = np.where(behind, -barrel(scene, 0.0, (deep + 11) * fade), 1).astype(np.float32)
+        scene.fluid[name] = np.where(behind, -barrel(scene, 0.0, (deep + 11) * fade), 1).astype(
+            np.float32
+        )
         filled = (1 - lung) * behind
         largest = max(largest, thickest(filled * scene.lung, canvas.grid))
         scene.fill(Patch(FULL, filled), rng.uniform(4, 16), _class("Pleural effusion"))

@@ -13,13 +13,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from uvlm.errors import ConfigError, InputError
-from uvlm.phantom import ct_rate
-from uvlm.phantom.plan import plan_chest
+from uvlm.phantom import abdomen_atlas, ct_rate
+from uvlm.phantom.plan import plan_abdomen, plan_chest
 from uvlm.phantom.resolution import TooFine, size_ranges, too_fine
 
-__all__ = ["Made", "make_chest"]
+__all__ = ["Made", "make_abdomen", "make_chest"]
 
 Shape = tuple[int, int, int]
+Sizes = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,6 @@ def aside(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_request(studies: int, shape: Shape) -> None:
-    """Refuse impossible numbers."""
-    if studies < 1:
-        raise ConfigError(f"studies must be at least 1, got {studies}.")
-    if min(shape) < 8:
-        raise ConfigError(f"each axis of the shape needs at least 8 voxels, got {shape}.")
-
-
 def make_chest(
     out: Path, *, studies: int, seed: int, shape: Shape, min_prevalence: float = 0.0
 ) -> Made:
@@ -72,10 +65,8 @@ def make_chest(
         InputError: `out` is not empty.
         ConfigError: an impossible number.
     """
-    check_request(studies, shape)
-    if not 0 <= min_prevalence <= 1:
-        raise ConfigError(f"min_prevalence must be between 0 and 1, got {min_prevalence}.")
-    sizes = size_ranges(shape)
+    _check(studies, seed, shape, min_prevalence)
+    sizes = size_ranges(shape, "chest")
     plans = plan_chest(studies, seed, frozenset(sizes), min_prevalence)
     with aside(out) as folder:
         rows = [
@@ -83,5 +74,34 @@ def make_chest(
             for i, plan in enumerate(tqdm(plans, desc="chest studies", unit="study", delay=2))
         ]
         ct_rate.write_tables(folder, rows)
-    counts = {name: sum(name in plan.labels for plan in plans) for name in sizes}
-    return Made(studies, counts, too_fine(shape))
+    return _made([plan.labels for plan in plans], sizes, too_fine(shape, "chest"))
+
+
+def make_abdomen(
+    out: Path, *, studies: int, seed: int, shape: Shape, min_prevalence: float = 0.0
+) -> Made:
+    """Write abdominal studies to `out` in the layout of AbdomenAtlas 3.0; see `make_chest`."""
+    _check(studies, seed, shape, min_prevalence)
+    sizes = size_ranges(shape, "abdomen")
+    plans = plan_abdomen(studies, seed, frozenset(sizes), min_prevalence)
+    with aside(out) as folder:
+        rows = [
+            abdomen_atlas.make_study(folder, seed, i, shape, labels, sizes)
+            for i, labels in enumerate(tqdm(plans, desc="abdominal studies", unit="study", delay=2))
+        ]
+        abdomen_atlas.write_tables(folder, rows)
+    return _made(plans, sizes, too_fine(shape, "abdomen"))
+
+
+def _made(labels: list[frozenset[str]], sizes: Sizes, left_out: tuple[TooFine, ...]) -> Made:
+    counts = {name: sum(name in found for found in labels) for name in sizes}
+    return Made(len(labels), counts, left_out)
+
+
+def _check(studies: int, seed: int, shape: Shape, min_prevalence: float) -> None:
+    if studies < 1 or seed < 0:
+        raise ConfigError(f"studies must be at least 1 and seed 0, got {studies} and {seed}.")
+    if min(shape) < 8:
+        raise ConfigError(f"each axis of the shape needs at least 8 voxels, got {shape}.")
+    if not 0 <= min_prevalence <= 1:
+        raise ConfigError(f"min_prevalence must be between 0 and 1, got {min_prevalence}.")

@@ -33,5 +33,5 @@ def thickest(filled: Floats, grid: Grid, axis: int = 1) -> float:
 
 
 def graded(value: float, mild: float, severe: float) -> str:
-    """"mild" below the first limit, "severe" from the second, "moderate" between."""
+    """ "mild" below the first limit, "severe" from the second, "moderate" between."""
     return "mild" if value < mild else "moderate" if value < severe else "severe"

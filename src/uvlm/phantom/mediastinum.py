@@ -8,7 +8,7 @@ from uvlm.phantom.anatomy import heart_shell
 from uvlm.phantom.canvas import Floats, Patch, Triple, coverage
 from uvlm.phantom.classes import CHEST_CLASSES, Finding, label_class
 from uvlm.phantom.measures import graded
-from uvlm.phantom.parenchyma import FULL, Size
+from uvlm.phantom.parenchyma import Size
 from uvlm.phantom.scene import Scene
 from uvlm.phantom.tubes import polyline, tube_points
 from uvlm.phantom.vessels import aorta_field
@@ -63,7 +63,11 @@ def coronary_calcification(scene: Scene, size: Size) -> Finding:
     """Plaques along the left anterior descending, circumflex and right coronary arteries."""
     rng = scene.rng("coronary")
     body, canvas = scene.body, scene.canvas
-    turn, centre, radii = body.heart_turn, np.asarray(body.heart_centre), np.asarray(body.heart_radii)
+    turn, centre, radii = (
+        body.heart_turn,
+        np.asarray(body.heart_centre),
+        np.asarray(body.heart_radii),
+    )
     # Unit-sphere courses on the heart's surface: (up, back, towards the apex).
     courses = {
         "left anterior descending": [(0.75, -0.45, -0.15), (0.55, -0.75, 0.25), (0.2, -0.75, 0.62)],
@@ -81,11 +85,17 @@ def coronary_calcification(scene: Scene, size: Size) -> Finding:
         line = polyline(world, step)
         length = len(line) * step
         for start in rng.uniform(0, 0.55, 2):
-            part = line[int(start * len(line)) : int((start + rng.uniform(14, 26) / length) * len(line)) + 3]
+            part = line[
+                int(start * len(line)) : int((start + rng.uniform(14, 26) / length) * len(line)) + 3
+            ]
             patch = canvas.splat(*tube_points(part, 0.0, diameter / 2, step))
-            limit = 0.4 * float(patch.filled.max(initial=1.0))
-            canvas.paint(patch, rng.uniform(850, 1150), _class("Coronary artery wall calcification"), limit)
-    return Finding(label="Coronary artery wall calcification", place=", ".join(map(str, names)), count=n)
+            limit = patch.most(0.4)
+            canvas.paint(
+                patch, rng.uniform(850, 1150), _class("Coronary artery wall calcification"), limit
+            )
+    return Finding(
+        label="Coronary artery wall calcification", place=", ".join(map(str, names)), count=n
+    )
 
 
 def arterial_calcification(scene: Scene, size: Size) -> Finding:
@@ -102,19 +112,30 @@ def arterial_calcification(scene: Scene, size: Size) -> Finding:
     wall = coverage(np.abs(field + thick / 2 - 1.0) - np.float32(thick / 2))
     plaques: Floats = np.zeros_like(wall)
     places = {"arch": (body.arch + 26, 12.0, 8.0), "descending": (0.5 * body.height, y1, x1)}
-    chosen = [["arch"], ["arch", "descending"], ["descending"]][int(rng.choice(3, p=[0.35, 0.45, 0.2]))]
+    chosen = [["arch"], ["arch", "descending"], ["descending"]][
+        int(rng.choice(3, p=[0.35, 0.45, 0.2]))
+    ]
     for name in chosen:
         z0, y0, x0 = places[name]
         for _ in range(3 if name == "arch" else 4):
             spread = (9.0, 24.0, 20.0) if name == "arch" else (60.0, 13.0, 13.0)
             at = np.array([z0, y0, x0]) + rng.uniform(-1, 1, 3) * spread
             r = rng.uniform(11, 17)
-            near = coverage(np.sqrt((z - at[0]) ** 2 + (y - at[1]) ** 2 + (x - at[2]) ** 2).astype(np.float32) - np.float32(r))
+            near = coverage(
+                np.sqrt((z - at[0]) ** 2 + (y - at[1]) ** 2 + (x - at[2]) ** 2).astype(np.float32)
+                - np.float32(r)
+            )
             np.maximum(plaques, near, out=plaques)
     filled = wall * plaques
-    limit = 0.45 * float(filled.max(initial=1.0))
-    canvas.paint(Patch(box, filled), rng.uniform(750, 1000), _class("Arterial wall calcification"), limit)
-    return Finding(label="Arterial wall calcification", place=", ".join(PLAQUE_WORDS[name] for name in chosen), count=len(chosen))
+    limit = Patch(box, filled).most(0.45)
+    canvas.paint(
+        Patch(box, filled), rng.uniform(750, 1000), _class("Arterial wall calcification"), limit
+    )
+    return Finding(
+        label="Arterial wall calcification",
+        place=", ".join(PLAQUE_WORDS[name] for name in chosen),
+        count=len(chosen),
+    )
 
 
 def lymphadenopathy(scene: Scene, size: Size) -> Finding:
@@ -187,13 +208,18 @@ def medical_material(scene: Scene, size: Size) -> Finding:
     box = canvas.fine(low, high, field, 2.0)
     canvas.paint(box, 2900.0, label, at_least=0.4)
     end = body.heart_centre if kind == "pacemaker" else (body.carina - 20, -8.0, -23.0)
-    corners = np.array([
-        (z0 + 8, y0 + 3, x0), (0.90 * body.height, -0.2 * body.half_depth, side * 34.0),
-        (0.86 * body.height, -8.0, -18.0), (body.carina - 10, -8.0, -23.0), end,
-    ])
+    corners = np.array(
+        [
+            (z0 + 8, y0 + 3, x0),
+            (0.90 * body.height, -0.2 * body.half_depth, side * 34.0),
+            (0.86 * body.height, -8.0, -18.0),
+            (body.carina - 10, -8.0, -23.0),
+            end,
+        ]
+    )
     step = 0.3 * min(canvas.grid.spacing)
     lead = canvas.splat(*tube_points(polyline(corners, step), 0.0, 1.6, step))
-    limit = 0.4 * float(lead.filled.max(initial=1.0))
+    limit = lead.most(0.4)
     canvas.paint(lead, 2900.0, label, at_least=limit)
     return Finding(label="Medical material", kind=kind, side="left" if side > 0 else "right")
 
@@ -214,8 +240,12 @@ def _wires(scene: Scene) -> None:
     step = 0.3 * min(canvas.grid.spacing)
     angle = np.linspace(0, 2 * np.pi, 60)
     for t in np.linspace(0.42, 0.82, 6):
-        z = np.float32(t * body.height)[None]
+        z = np.array([t * body.height], dtype=np.float32)
         y = float((-body.half_depth * body.taper(z) + body.lean(z))[0]) - 9
-        loop = np.stack([np.full(60, float(z[0])), y + 9 * np.sin(angle), 14 * np.cos(angle)], axis=1)
+        loop = np.stack(
+            [np.full(60, float(z[0])), y + 9 * np.sin(angle), 14 * np.cos(angle)], axis=1
+        )
         patch = canvas.splat(*tube_points(polyline(loop, step), 0.0, 1.1, step))
-        canvas.paint(patch, 4000.0, _class("Medical material"), 0.3 * float(patch.filled.max(initial=1.0)))
+        canvas.paint(
+            patch, 4000.0, _class("Medical material"), patch.most(0.3)
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from uvlm.phantom.canvas import Floats, Patch, coverage, sheet
+from uvlm.phantom.canvas import Floats, Patch, around, coverage
 from uvlm.phantom.classes import CHEST_CLASSES, Finding, label_class
 from uvlm.phantom.measures import graded, widest
 from uvlm.phantom.scene import Scene
@@ -29,7 +29,9 @@ def mosaic(scene: Scene, size: Size) -> Finding:
     scene.tissue += 0.62 * gap - gap * dark
     region = scene.lung * dark
     scene.canvas.mask[region >= 0.5] = _class("Mosaic attenuation pattern")
-    return Finding(label="Mosaic attenuation pattern", side="bilateral", severity=graded(gap, 115, 135))
+    return Finding(
+        label="Mosaic attenuation pattern", side="bilateral", severity=graded(gap, 115, 135)
+    )
 
 
 def emphysema(scene: Scene, size: Size) -> Finding:
@@ -45,7 +47,9 @@ def emphysema(scene: Scene, size: Size) -> Finding:
     total = np.cumsum(weight, dtype=np.float64)
     cells = np.searchsorted(total, rng.random(n) * total[-1])
     for index in np.stack(np.unravel_index(cells, grid.shape), axis=1):
-        z0, y0, x0 = (o + s * float(i) for o, s, i in zip(grid.origin, grid.spacing, index, strict=True))
+        z0, y0, x0 = (
+            o + s * float(i) for o, s, i in zip(grid.origin, grid.spacing, index, strict=True)
+        )
         r = 0.5 * (size[0] + (size[1] * (0.7 + 0.5 * grade) - size[0]) * rng.random() ** 1.5)
         focus = scene.canvas.ellipsoid((z0, y0, x0), (r * 1.2, r, r))
         region = foci[focus.box]
@@ -55,7 +59,11 @@ def emphysema(scene: Scene, size: Size) -> Finding:
     scene.canvas.mask[foci * scene.lung >= 0.5] = _class("Emphysema")
     kind = "bullous" if grade > 0.6 else "centriacinar"
     return Finding(
-        label="Emphysema", kind=kind, side="bilateral", lobes=(3, 1), severity=graded(grade, 0.35, 0.75)
+        label="Emphysema",
+        kind=kind,
+        side="bilateral",
+        lobes=(3, 1),
+        severity=graded(grade, 0.35, 0.75),
     )
 
 
@@ -71,7 +79,9 @@ def septal_lines(scene: Scene, size: Size) -> Finding:
     filled = np.zeros_like(bend[0])
     # Three families of warped planes meet as the walls of lobules do.
     # Most stand upright, as the septa that reach the pleura do in axial slices.
-    for normal, warp in zip(((0.10, 0.60, 0.79), (0.10, -0.86, 0.50), (0.97, 0.17, -0.17)), bend, strict=True):
+    for normal, warp in zip(
+        ((0.10, 0.60, 0.79), (0.10, -0.86, 0.50), (0.97, 0.17, -0.17)), bend, strict=True
+    ):
         depth = normal[0] * z + normal[1] * y + normal[2] * x + warp
         lines = np.abs(np.mod(depth, period) - period / 2)
         span = np.float32(sum(abs(n) * s for n, s in zip(normal, grid.spacing, strict=True)))
@@ -83,7 +93,9 @@ def septal_lines(scene: Scene, size: Size) -> Finding:
     scene.fill(Patch(zone_low, outer * 0.10), -300.0)
     limit = 0.6 * float(filled.max(initial=0.0)) + 1e-6
     scene.fill(Patch(zone_low, filled), 20.0, _class("Interlobular septal thickening"), limit)
-    return Finding(label="Interlobular septal thickening", side="bilateral", lobes=(5, 2), size_mm=0.0)
+    return Finding(
+        label="Interlobular septal thickening", side="bilateral", lobes=(5, 2), size_mm=0.0
+    )
 
 
 def _blob(
@@ -94,20 +106,15 @@ def _blob(
     centre = scene.point_in_lobe(rng, lobe, rim)
     r = diameter / 2
     radii = (r * rng.uniform(0.8, 1.1), r * rng.uniform(0.8, 1.0), r)
-    box = canvas.grid.box(*_cube(centre, r * 1.35))
+    box = canvas.grid.box(*around(centre, r * 1.35))
     z, y, x = canvas.grid.local(box)
     away: Floats = np.sqrt(
-        ((z - centre[0]) / radii[0]) ** 2 + ((y - centre[1]) / radii[1]) ** 2 + ((x - centre[2]) / radii[2]) ** 2
+        ((z - centre[0]) / radii[0]) ** 2
+        + ((y - centre[1]) / radii[1]) ** 2
+        + ((x - centre[2]) / radii[2]) ** 2
     ).astype(np.float32)
     ragged = 0.16 * smooth_field(rng, canvas.grid, 14.0, box)
     return scene.inside_lobe(Patch(box, coverage(away - 1 - ragged)), (lobe,))
-
-
-def _cube(
-    centre: tuple[float, float, float], r: float
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    z, y, x = centre
-    return (z - r, y - r, x - r), (z + r, y + r, x + r)
 
 
 def lung_opacity(scene: Scene, size: Size) -> Finding:
@@ -138,11 +145,14 @@ def consolidation(scene: Scene, size: Size) -> Finding:
     scene.fill(patch, 38.0 + 12 * texture, _class("Consolidation"))
     scene.busy.add(lobe)
     return Finding(
-        label="Consolidation", side=side_of([lobe]), lobes=(lobe,), size_mm=widest(patch, scene.canvas.grid)
+        label="Consolidation",
+        side=side_of([lobe]),
+        lobes=(lobe,),
+        size_mm=widest(patch, scene.canvas.grid),
     )
 
 
 def side_of(lobes: list[int]) -> str:
-    """"left", "right" or "bilateral" of mask values of lobes."""
+    """ "left", "right" or "bilateral" of mask values of lobes."""
     sides = {"left" if lobe < 3 else "right" for lobe in lobes}
     return "bilateral" if len(sides) == 2 else sides.pop()

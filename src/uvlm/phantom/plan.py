@@ -7,6 +7,7 @@ class at its own prevalence while the causes couple them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from statistics import NormalDist
@@ -14,12 +15,12 @@ from statistics import NormalDist
 import numpy as np
 
 from uvlm.phantom.classes import stream
-from uvlm.registry import CT_RATE_LABELS
+from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
 
-__all__ = ["ChestPlan", "is_valid", "plan_chest"]
+__all__ = ["ChestPlan", "is_valid", "plan_abdomen", "plan_chest"]
 
-NORMAL_SHARE = 0.15
-"""Share of studies without any abnormality."""
+NORMAL_SHARE = 0.07
+"""Share of studies kept free of abnormalities; with those that draw none, about 15 % are normal."""
 
 # Prevalence, then loadings on vascular age, heart failure, smoking, infection, airway disease.
 PREVALENCE: dict[str, tuple[float, tuple[float, ...]]] = {
@@ -42,6 +43,8 @@ PREVALENCE: dict[str, tuple[float, tuple[float, ...]]] = {
     "Bronchiectasis": (0.10, (0, 0, 0.2, 0.2, 0.7)),
     "Interlobular septal thickening": (0.08, (0, 0.7, 0, 0.2, 0)),
 }
+
+ABDOMEN_PREVALENCE = {"Liver lesion": 0.40, "Kidney lesion": 0.35, "Pancreas lesion": 0.20}
 
 
 @dataclass(frozen=True)
@@ -69,9 +72,10 @@ def plan_chest(
     """
     draws = [_draw(seed, study) for study in range(studies)]
     labels = [set(plan.labels & drawable) for plan in draws]
+    names = [name for name in CT_RATE_LABELS if name in drawable]
     for held_out in (False, True):
         group = [i for i in range(studies) if is_valid(i) == held_out]
-        _raise_to(min_prevalence, group, labels, seed, drawable)
+        _raise_to(min_prevalence, group, labels, seed, names)
     return [ChestPlan(frozenset(s), p.vascular) for s, p in zip(labels, draws, strict=True)]
 
 
@@ -88,18 +92,35 @@ def _draw(seed: int, study: int) -> ChestPlan:
         if value > NormalDist().inv_cdf(1 - prevalence / (1 - NORMAL_SHARE)):
             found.add(name)
     vascular = float(causes[0])
-    return ChestPlan(frozenset() if normal else frozenset(found), min(vascular, 0.0) if normal else vascular)
+    return ChestPlan(
+        frozenset() if normal else frozenset(found), min(vascular, 0.0) if normal else vascular
+    )
+
+
+def plan_abdomen(
+    studies: int, seed: int, drawable: frozenset[str], min_prevalence: float = 0.0
+) -> list[frozenset[str]]:
+    """Labels of `studies` abdominal studies; see `plan_chest`."""
+    labels = []
+    for study in range(studies):
+        rng = stream(seed, study, "abdomen plan")
+        share = np.asarray([ABDOMEN_PREVALENCE[name] for name in ABDOMEN_LABELS])
+        here = rng.random(len(share)) < share
+        labels.append({n for n, hit in zip(ABDOMEN_LABELS, here, strict=True) if hit} & drawable)
+    names = [name for name in ABDOMEN_LABELS if name in drawable]
+    for held_out in (False, True):
+        group = [i for i in range(studies) if is_valid(i) == held_out]
+        _raise_to(min_prevalence, group, labels, seed, names)
+    return [frozenset(found) for found in labels]
 
 
 def _raise_to(
-    share: float, group: list[int], labels: list[set[str]], seed: int, drawable: frozenset[str]
+    share: float, group: list[int], labels: list[set[str]], seed: int, names: Sequence[str]
 ) -> None:
     """Add each rare class to studies of `group` until it is in ceil(share * len(group))."""
     needed = ceil(share * len(group))
     normal = {i for i in group if not labels[i]}
-    for name in CT_RATE_LABELS:
-        if name not in drawable:
-            continue
+    for name in names:
         lucky = {i: stream(seed, i, f"raise {name}").random() for i in group}
         missing = needed - sum(name in labels[i] for i in group)
         candidates = sorted(

@@ -13,16 +13,30 @@ from uvlm.phantom.wording import ABNORMAL, IMPRESSION, NORMAL, NORMAL_IMPRESSION
 __all__ = ["write_report"]
 
 LUNG = (
-    "Consolidation", "Lung opacity", "Lung nodule", "Emphysema", "Mosaic attenuation pattern",
-    "Interlobular septal thickening", "Peribronchial thickening", "Bronchiectasis",
-    "Pulmonary fibrotic sequela", "Atelectasis",
+    "Consolidation",
+    "Lung opacity",
+    "Lung nodule",
+    "Emphysema",
+    "Mosaic attenuation pattern",
+    "Interlobular septal thickening",
+    "Peribronchial thickening",
+    "Bronchiectasis",
+    "Pulmonary fibrotic sequela",
+    "Atelectasis",
 )
 """Abnormalities of the lungs in the order they are described."""
 
 # Section -> statements in their usual order: an abnormality's label, or a part of NORMAL.
 MEDIASTINUM = (
-    "airways", "Medical material", "Cardiomegaly", "vessels", "Arterial wall calcification",
-    "Coronary artery wall calcification", "Pericardial effusion", "Lymphadenopathy", "Hiatal hernia",
+    "airways",
+    "Medical material",
+    "Cardiomegaly",
+    "vessels",
+    "Arterial wall calcification",
+    "Coronary artery wall calcification",
+    "Pericardial effusion",
+    "Lymphadenopathy",
+    "Hiatal hernia",
 )
 COUNTS = ("no", "one", "two", "three", "four", "five")
 
@@ -55,7 +69,11 @@ def _lungs(
     present = [found[name] for name in LUNG if name in found]
     if len(present) > 1 and rng.random() < 0.25:
         present = present[1:] + present[:1]
-    words = {"Lung nodule": "nodule", "Consolidation": "consolidation", "Lung opacity": "ground-glass opacity"}
+    words = {
+        "Lung nodule": "nodule",
+        "Consolidation": "consolidation",
+        "Lung opacity": "ground-glass opacity",
+    }
     absent = [word for name, word in words.items() if name in drawable and name not in found]
     said = [_fill(rng, ABNORMAL, finding) for finding in present]
     if absent:
@@ -79,9 +97,7 @@ def _pick(rng: np.random.Generator, variants: Sequence[str]) -> str:
     return variants[1 + int(rng.random() * (len(variants) - 1))]
 
 
-def _fill(
-    rng: np.random.Generator, table: dict[str, tuple[str, ...]], finding: Finding
-) -> str:
+def _fill(rng: np.random.Generator, table: dict[str, tuple[str, ...]], finding: Finding) -> str:
     key = f"{finding.label} {finding.kind}"
     if finding.label == "Lung nodule" and finding.count == 1:
         key = "Lung nodule one"
@@ -98,7 +114,9 @@ def _fill(
         "kind": finding.kind,
         "place": _place(finding),
         "where": _lobes(finding.lobes),
-        "apex": "apices of both lungs" if finding.side == "bilateral" else f"apex of the {finding.side} lung",
+        "apex": "apices of both lungs"
+        if finding.side == "bilateral"
+        else f"apex of the {finding.side} lung",
     }
     capitals = {key.capitalize(): value[:1].upper() + value[1:] for key, value in words.items()}
     return template.format(**words, **capitals)
@@ -118,7 +136,9 @@ def _place(finding: Finding) -> str:
     suffix = {"Coronary artery wall calcification": " coronary artery"}.get(finding.label, "")
     if suffix and len(names) > 1:
         suffix = " coronary arteries"
-    tail = {"Lymphadenopathy": " stations" if len(names) > 1 else " station"}.get(finding.label, suffix)
+    tail = {"Lymphadenopathy": " stations" if len(names) > 1 else " station"}.get(
+        finding.label, suffix
+    )
     return _join(names, "and") + tail if names else ""
 
 

@@ -17,19 +17,21 @@ the criterion allows; a class whose largest plausible size fails is left out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import hypot, pi
+from math import hypot, pi, prod
 
 import numpy as np
 
+from uvlm.phantom.abdomen import nominal_abdomen_spacing
 from uvlm.phantom.body import nominal_chest_spacing
 from uvlm.phantom.canvas import Triple
 
 __all__ = ["FEATURES", "Feature", "TooFine", "size_ranges", "too_fine"]
 
+Shape = tuple[int, int, int]
+
 ROSE = 5.0
-NOISE = 16.0
-"""Typical noise, HU: the median of the studies made."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +45,25 @@ class Feature:
     contrast: float
     clutter: float
     """Spread of the normal surroundings at the feature's scale, HU."""
+    noise: float = 16.0
+    """Typical noise of the studies made, HU."""
 
     def kept(self, size: float, spacing: Triple) -> float:
         """HU of contrast left at this size and voxel spacing (z, y, x)."""
-        v = float(np.prod(spacing)) ** (1 / 3)
+        v = prod(spacing) ** (1 / 3)
         if self.kind == "pattern":
             pixel = max(spacing[1], spacing[2])
-            return self.contrast * (float(np.sinc(pixel / size)) if size >= 2 * pixel else 0.0)
-        share = {"sheet": size / v, "tube": (size / v) ** 2, "ball": pi / 6 * (size / v) ** 3}
-        return self.contrast * min(1.0, share[self.kind])
+            share = float(np.sinc(pixel / size)) if size >= 2 * pixel else 0.0
+        elif self.kind == "ball":
+            share = pi / 6 * (size / v) ** 3
+        else:
+            share = (size / v) ** (1 if self.kind == "sheet" else 2)
+        return self.contrast * min(1.0, share)
 
     @property
     def needed(self) -> float:
         """HU of contrast that can be told from noise and surroundings."""
-        return ROSE * hypot(NOISE, self.clutter)
+        return ROSE * hypot(self.noise, self.clutter)
 
     def range_at(self, spacing: Triple) -> tuple[float, float] | None:
         """Sizes to draw at this spacing, or None where even the largest is too fine."""
@@ -87,6 +94,18 @@ FEATURES: dict[str, Feature] = {
     "Interlobular septal thickening": Feature("distance of septa", "pattern", 11, 20, 320, 25),
 }
 
+ABDOMEN_FEATURES: dict[str, Feature] = {
+    "Liver lesion": Feature("lesion diameter", "ball", 10, 55, 58, 3, noise=11),
+    "Kidney lesion": Feature("lesion diameter", "ball", 10, 40, 58, 3, noise=11),
+    "Pancreas lesion": Feature("lesion diameter", "ball", 10, 30, 58, 3, noise=11),
+}
+
+REGIONS: dict[str, tuple[dict[str, Feature], Callable[[Shape], Triple]]] = {
+    "chest": (FEATURES, nominal_chest_spacing),
+    "abdomen": (ABDOMEN_FEATURES, nominal_abdomen_spacing),
+}
+"""Region -> what its classes need, and the voxel of its largest patient."""
+
 
 @dataclass(frozen=True)
 class TooFine:
@@ -94,21 +113,23 @@ class TooFine:
 
     label: str
     why: str
-    shape: tuple[int, int, int]
+    shape: Shape
 
 
-def size_ranges(shape: tuple[int, int, int]) -> dict[str, tuple[float, float]]:
-    """Drawable classes of a chest study of `shape`, with the sizes in mm to draw."""
-    spacing = nominal_chest_spacing(shape)
-    ranges = {label: feature.range_at(spacing) for label, feature in FEATURES.items()}
+def size_ranges(shape: Shape, region: str = "chest") -> dict[str, tuple[float, float]]:
+    """Drawable classes of a study of `shape` (z, y, x), with the sizes in mm to draw."""
+    features, spacing_of = REGIONS[region]
+    spacing = spacing_of(shape)
+    ranges = {label: feature.range_at(spacing) for label, feature in features.items()}
     return {label: sizes for label, sizes in ranges.items() if sizes is not None}
 
 
-def too_fine(shape: tuple[int, int, int]) -> tuple[TooFine, ...]:
+def too_fine(shape: Shape, region: str = "chest") -> tuple[TooFine, ...]:
     """Classes that `shape` cannot show, with the reason."""
-    spacing, shown = nominal_chest_spacing(shape), size_ranges(shape)
+    features, spacing_of = REGIONS[region]
+    spacing, shown = spacing_of(shape), size_ranges(shape, region)
     found = []
-    for label, feature in FEATURES.items():
+    for label, feature in features.items():
         if label not in shown:
             kept = feature.kept(feature.largest, spacing)
             why = (
@@ -116,14 +137,14 @@ def too_fine(shape: tuple[int, int, int]) -> tuple[TooFine, ...]:
                 f"in voxels of {spacing[0]:.1f} x {spacing[1]:.1f} x {spacing[2]:.1f} mm; "
                 f"{feature.needed:.0f} HU are needed"
             )
-            found.append(TooFine(label, why, _smallest_shape(feature, shape)))
+            found.append(TooFine(label, why, _smallest_shape(feature, shape, spacing_of)))
     return tuple(found)
 
 
-def _smallest_shape(feature: Feature, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+def _smallest_shape(feature: Feature, shape: Shape, spacing_of: Callable[[Shape], Triple]) -> Shape:
     """`shape` enlarged in the smallest common step that shows the feature, multiples of 8."""
     for percent in range(105, 1605, 5):
         z, y, x = (-(-n * percent // 800) * 8 for n in shape)
-        if feature.range_at(nominal_chest_spacing((z, y, x))) is not None:
+        if feature.range_at(spacing_of((z, y, x))) is not None:
             return z, y, x
     raise AssertionError(f"no shape shows a {feature.what}")

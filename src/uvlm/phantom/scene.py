@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.phantom.body import ChestBody
-from uvlm.phantom.canvas import Canvas, Floats, Patch, Triple
+from uvlm.phantom.canvas import Canvas, Floats, Patch, Triple, around
 from uvlm.phantom.classes import CHEST_CLASSES, LOBES, stream
 
 __all__ = ["Scene"]
@@ -104,7 +104,6 @@ class Scene:
 
     def _freedom(self, place: Triple, lobe: int, clear: float) -> float:
         """Part of the cube around `place` that is this lobe and free of focal lesions."""
-        z, y, x = place
-        box = self.canvas.grid.box((z - clear, y - clear, x - clear), (z + clear, y + clear, x + clear))
+        box = self.canvas.grid.box(*around(place, clear))
         free = FREE[self.canvas.mask[box]] & (self.lobes[box] == lobe)
         return float(free.mean()) if free.size else 0.0

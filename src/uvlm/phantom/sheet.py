@@ -6,68 +6,111 @@ coronal slice with its outline, in the window a radiologist would choose.
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from uvlm.errors import InputError
+from uvlm.imaging.geometry import to_lps
+from uvlm.imaging.nifti import read_nifti
+from uvlm.phantom.abdomen import ABDOMEN_CLASSES
 from uvlm.phantom.classes import CHEST_CLASSES, LOBES
 
 __all__ = ["draw_sheet"]
 
 TILE = 240
 COLUMNS = 2
+MOST_STUDIES = 60
 LUNG_WINDOW, SOFT_WINDOW = (-1150.0, 350.0), (-180.0, 320.0)
 OUTLINE = (255, 80, 60)
-SOFT = frozenset(
-    "heart aorta esophagus liver medical_material arterial_wall_calcification pericardial_effusion "
-    "coronary_artery_wall_calcification hiatal_hernia lymphadenopathy pleural_effusion".split()
+IN_AIR = frozenset(
+    (
+        "emphysema",
+        "atelectasis",
+        "lung_nodule",
+        "lung_opacity",
+        "pulmonary_fibrotic_sequela",
+        "consolidation",
+        "mosaic_attenuation_pattern",
+        "peribronchial_thickening",
+        "bronchiectasis",
+        "trachea",
+        "ribs",
+        "spine",
+        "interlobular_septal_thickening",
+        "lung_left",
+        "lung_right",
+    )
 )
+"""Classes shown in the lung window; the rest in the soft tissue window."""
 
-Volume = tuple[NDArray[Any], NDArray[Any], tuple[float, float, float]]
+
+class Study(NamedTuple):
+    """One study in the picture's axes: down, from front to back, from the patient's right."""
+
+    name: str
+    image: NDArray[Any]
+    mask: NDArray[Any]
+    spacing: tuple[float, float, float]
 
 
 def draw_sheet(out: Path, picture: Path) -> None:
-    """Draw the sheet of the chest studies in `out` to the PNG `picture`.
+    """Draw the sheet of the studies in `out`, chest or abdomen, to the PNG `picture`.
 
     Raises:
         InputError: `out` holds no phantom studies.
     """
-    names = out / "dataset" / "ts_seg" / "labels.json"
-    if not names.is_file():
-        raise InputError.about(out, "it holds no chest phantoms with masks", "Run `uvlm phantom make`.")
-    wanted = {value: name for name, value in CHEST_CLASSES.items() if name not in LOBES}
-    found: dict[int, tuple[str, Volume]] = {}
-    for stem, volume in _studies(out / "dataset"):
-        for value in np.unique(volume[1]).tolist():
-            if value in wanted and value not in found:
-                found[value] = (stem, volume)
-        if len(found) == len(wanted):
+    if (out / "dataset" / "ts_seg" / "labels.json").is_file():
+        names = {value: name for name, value in CHEST_CLASSES.items() if name not in LOBES}
+        studies = _chest_studies(out / "dataset")
+    elif (out / "mask_only").is_dir():
+        names = {value: name for name, value in ABDOMEN_CLASSES.items()}
+        studies = _abdomen_studies(out)
+    else:
+        raise InputError.about(out, "it holds no phantom studies", "Run `uvlm phantom make`.")
+    found: dict[int, Study] = {}
+    for study in itertools.islice(studies, MOST_STUDIES):
+        for value in np.unique(study.mask).tolist():
+            if value in names:
+                found.setdefault(value, study)
+        if len(found) == len(names):
             break
-    blocks = [_block(wanted[v], v, *found[v]) for v in sorted(found, reverse=True)]
-    if not blocks:
+    if not found:
         raise InputError.about(out, "its masks are empty", "Make the studies again.")
-    rows = [np.concatenate(_padded(blocks[i : i + COLUMNS]), axis=1) for i in range(0, len(blocks), COLUMNS)]
+    blocks = [_block(names[v], v, found[v]) for v in sorted(found, reverse=True)]
+    starts = range(0, len(blocks), COLUMNS)
+    rows = [np.concatenate(_padded(blocks[i : i + COLUMNS]), axis=1) for i in starts]
     aside = picture.with_name(f".{picture.name}.part")
     Image.fromarray(np.concatenate(rows)).save(aside, format="PNG")
     os.replace(aside, picture)
 
 
-def _studies(folder: Path) -> Iterator[tuple[str, Volume]]:
+def _chest_studies(folder: Path) -> Iterator[Study]:
     for mask_path in sorted((folder / "ts_seg").glob("*_fixed/*/*/*.nii.gz")):
-        image_path = folder / mask_path.relative_to(folder / "ts_seg")
-        image, mask = (nib.as_closest_canonical(nib.load(p)) for p in (image_path, mask_path))
-        x, y, z = (float(s) for s in image.header.get_zooms())
-        # Canonical is RAS; the picture runs from the patient's right to left and front to back.
-        arrays = [np.asarray(v.dataobj).transpose(2, 1, 0)[:, ::-1, ::-1] for v in (image, mask)]
-        yield mask_path.name.removesuffix(".nii.gz"), (arrays[0], arrays[1], (z, y, x))
+        image, spacing = _picture_axes(folder / mask_path.relative_to(folder / "ts_seg"), False)
+        yield Study(mask_path.name[: -len(".nii.gz")], image, _picture_axes(mask_path)[0], spacing)
+
+
+def _abdomen_studies(folder: Path) -> Iterator[Study]:
+    for case in sorted((folder / "mask_only").iterdir()):
+        image, spacing = _picture_axes(folder / "image_only" / case.name / "ct.nii.gz", False)
+        mask = np.zeros(image.shape, dtype=np.uint8)
+        for name, value in ABDOMEN_CLASSES.items():
+            mask[_picture_axes(case / "segmentations" / f"{name}.nii.gz")[0] > 0] = value
+        yield Study(case.name, image, mask, spacing)
+
+
+def _picture_axes(
+    path: Path, labels: bool = True
+) -> tuple[NDArray[Any], tuple[float, float, float]]:
+    volume, _ = to_lps(read_nifti(path, labels=labels))
+    return volume.array[::-1], volume.spacing
 
 
 def _padded(blocks: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
@@ -75,9 +118,9 @@ def _padded(blocks: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
     return blocks + [np.zeros_like(blocks[0]) for _ in range(missing)]
 
 
-def _block(name: str, value: int, stem: str, volume: Volume) -> NDArray[np.uint8]:
-    image, mask, (dz, dy, dx) = volume
-    low, high = SOFT_WINDOW if name in SOFT else LUNG_WINDOW
+def _block(name: str, value: int, study: Study) -> NDArray[np.uint8]:
+    stem, image, mask, (dz, dy, dx) = study
+    low, high = LUNG_WINDOW if name in IN_AIR else SOFT_WINDOW
     grey = np.clip((image - low) / (high - low) * 255, 0, 255).astype(np.uint8)
     inside = mask == value
     k = int(inside.sum(axis=(1, 2)).argmax())
@@ -85,8 +128,8 @@ def _block(name: str, value: int, stem: str, volume: Volume) -> NDArray[np.uint8
     tiles = [
         _tile(grey[k], None, dy, dx),
         _tile(grey[k], inside[k], dy, dx),
-        _tile(grey[::-1, j], None, dz, dx),
-        _tile(grey[::-1, j], inside[::-1, j], dz, dx),
+        _tile(grey[:, j], None, dz, dx),
+        _tile(grey[:, j], inside[:, j], dz, dx),
     ]
     canvas = Image.new("RGB", (len(tiles) * (TILE + 4), TILE + 22))
     for i, tile in enumerate(tiles):

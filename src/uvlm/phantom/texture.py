@@ -23,7 +23,9 @@ def _weights(line: Floats, scale: float) -> tuple[Floats, int]:
     return weights, knots
 
 
-def smooth_field(rng: np.random.Generator, grid: Grid, scale: float, box: Box | None = None) -> Floats:
+def smooth_field(
+    rng: np.random.Generator, grid: Grid, scale: float, box: Box | None = None
+) -> Floats:
     """Random field with structures of about `scale` mm, mean 0, standard deviation near 1.
 
     The knots depend on the box's extent in mm, so the same patient on a finer grid has the same

@@ -30,7 +30,10 @@ def polyline(corners: Points, step: float) -> Points:
 
 
 def tube_points(
-    paths: Points, inner: NDArray[np.floating] | float, outer: NDArray[np.floating] | float, step: float
+    paths: Points,
+    inner: NDArray[np.floating] | float,
+    outer: NDArray[np.floating] | float,
+    step: float,
 ) -> tuple[Points, Points]:
     """Sample points of tubes between two radii, and the mm3 each stands for.
 

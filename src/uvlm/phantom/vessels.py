@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from uvlm.phantom.canvas import Canvas, Floats, Patch, Triple
+from uvlm.phantom.canvas import Canvas, Floats, Triple
 from uvlm.phantom.classes import CHEST_CLASSES
 from uvlm.phantom.scene import Scene
 from uvlm.phantom.tubes import Points, bend, tube_points
@@ -80,11 +81,15 @@ def draw_airways(scene: Scene) -> None:
     rng = scene.rng("airways")
     top: Triple = (1.1 * body.height, 4.0, 0.0)
     split: Triple = (body.carina, 6.0, 1.0)
-    y1 = float(body.spine_y(np.float32(body.carina)[None])[0]) - 28
-    gullet = [(1.1 * body.height, 18.0, 4.0), (body.carina, min(26.0, y1), 6.0),
-              (40.0, min(34.0, y1), 12.0), (-20.0, 10.0, 22.0)]
+    y1 = float(body.spine_y(np.array([body.carina], dtype=np.float32))[0]) - 28
+    gullet = [
+        (1.1 * body.height, 18.0, 4.0),
+        (body.carina, min(26.0, y1), 6.0),
+        (40.0, min(34.0, y1), 12.0),
+        (-20.0, 10.0, 22.0),
+    ]
     radius = rng.uniform(7.0, 9.0)
-    for start, end in zip(gullet, gullet[1:], strict=False):
+    for start, end in itertools.pairwise(gullet):
         canvas.paint(canvas.capsule(start, end, radius), 38.0, CHEST_CLASSES["esophagus"])
     caliber = rng.uniform(8.0, 9.5) + (1.0 if body.sex == "M" else 0.0)
     arms = [_triple(hilum(scene, side)) for side in (-1, 1)]

@@ -114,7 +114,7 @@ ABNORMAL: dict[str, tuple[str, ...]] = {
     ),
     "Lymphadenopathy": (
         "Enlarged lymph nodes are seen in the {place}, the largest with a short axis of {mm} mm.",
-        "There are pathologically enlarged lymph nodes in the {place}, the largest {mm} mm in short axis.",
+        "There are enlarged lymph nodes in the {place}, the largest {mm} mm in short axis.",
         "Lymphadenopathy is present in the {place}, up to {mm} mm in short axis.",
     ),
     "Emphysema": (

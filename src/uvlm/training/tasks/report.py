@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uvlm.data.batching import Batch
-from uvlm.inference.features import encode
 from uvlm.models.injection import VisualPlan
 from uvlm.models.uvlm import ReportModel
 from uvlm.training.task import Task
@@ -24,8 +23,8 @@ from uvlm.training.task import Task
 __all__ = ["FEATURE_BYTES", "ReportTask"]
 
 FEATURE_BYTES = 2 * 2**30
-"""Most memory kept for features: 1,200 studies at the paper's size, 600,000 bytes each at a
-laptop's; studies beyond it are encoded each time."""
+"""Most memory kept for features, 1,200 studies at the paper's size; studies beyond it are encoded
+each time."""
 
 Features = dict[int, Tensor]
 """Stage, counted from 1 -> (B, K, C)."""
@@ -85,9 +84,8 @@ class ReportTask(Task):
         """One study at a time: what a study's features are must not depend on its neighbours."""
         if series in self._kept:
             return self._kept[series]
-        tokens = encode(self.model.encoder, image_11DHW, self.model.align).tokens
-        # Cloning outside inference mode makes tensors that the backward pass may keep.
-        features = {stage: tokens_1KC.clone() for stage, tokens_1KC in tokens.items()}
+        with torch.no_grad():
+            features = self.model.align.pool(self.model.encoder(image_11DHW))
         size = sum(t.numel() * t.element_size() for t in features.values())
         if self.keep and self._kept_bytes + size <= FEATURE_BYTES:
             self._kept[series] = features

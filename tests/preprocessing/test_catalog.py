@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,21 @@ def test_a_prepared_folder_can_be_moved(tmp_path):
     write_catalog(catalog)
     moved = source.rename(tmp_path / "there")
     assert read_catalog(moved / "catalog.csv").rows[0].image == moved / "a.b2nd"
+
+
+def test_paths_relative_to_the_working_directory_are_found_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, [])
+    row = Row(
+        series_id="x", case_id="x", patient_id="x", split=None, image=Path("a.b2nd"), mask=None,
+        labels=(), report=None,
+    )  # fmt: skip
+    catalog = Catalog(
+        path=Path("list/catalog.csv"), name="chest", region="chest", segmentation=None, spec=None,
+        labels=(), rows=(row,),
+    )  # fmt: skip
+    write_catalog(catalog)
+    assert read_catalog(catalog.path).rows[0].image == tmp_path / "a.b2nd"
 
 
 def test_the_least_catalog_has_two_columns(tmp_path):

@@ -84,9 +84,9 @@ def coronary_calcification(scene: Scene, size: Size) -> Finding:
         world = centre + (course * (radii + 2.5)) @ turn
         line = polyline(world, step)
         length = len(line) * step
-        for start in rng.uniform(0, 0.55, 2):
+        for start in rng.uniform(0, 0.6, 3):
             part = line[
-                int(start * len(line)) : int((start + rng.uniform(14, 26) / length) * len(line)) + 3
+                int(start * len(line)) : int((start + rng.uniform(14, 28) / length) * len(line)) + 3
             ]
             patch = canvas.splat(*tube_points(part, 0.0, diameter / 2, step))
             limit = patch.most(0.4)
@@ -246,6 +246,4 @@ def _wires(scene: Scene) -> None:
             [np.full(60, float(z[0])), y + 9 * np.sin(angle), 14 * np.cos(angle)], axis=1
         )
         patch = canvas.splat(*tube_points(polyline(loop, step), 0.0, 1.1, step))
-        canvas.paint(
-            patch, 4000.0, _class("Medical material"), patch.most(0.3)
-        )
+        canvas.paint(patch, 4000.0, _class("Medical material"), patch.most(0.3))

@@ -25,12 +25,12 @@ def mosaic(scene: Scene, size: Size) -> Finding:
     rng = scene.rng("mosaic")
     field = smooth_field(rng, scene.canvas.grid, rng.uniform(*size))
     dark = np.clip((field - 0.25) * 2.5 + 0.5, 0, 1)
-    gap = rng.uniform(105, 150)
-    scene.tissue += 0.62 * gap - gap * dark
+    gap = rng.uniform(130, 170)
+    scene.tissue += 0.42 * gap - gap * dark
     region = scene.lung * dark
     scene.canvas.mask[region >= 0.5] = _class("Mosaic attenuation pattern")
     return Finding(
-        label="Mosaic attenuation pattern", side="bilateral", severity=graded(gap, 115, 135)
+        label="Mosaic attenuation pattern", side="bilateral", severity=graded(gap, 142, 158)
     )
 
 

@@ -293,4 +293,6 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _relative(path: Path, base: Path) -> str:
+    # Absolute first: a path relative to the working directory would be read relative to the CSV.
+    path, base = Path(os.path.abspath(path)), Path(os.path.abspath(base))
     return path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)

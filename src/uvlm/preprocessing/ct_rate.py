@@ -23,14 +23,13 @@ from uvlm.errors import CatalogError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.preprocessing.catalog import Catalog, Row, read_spec, write_catalog, write_text
 from uvlm.preprocessing.ct_rate_layout import (
-    Labels,
     MaskClasses,
     Series,
+    Tables,
     find_root,
     find_series,
     read_classes,
-    read_labels,
-    read_reports,
+    read_tables,
 )
 from uvlm.preprocessing.pipeline import Job, Outcome, run_jobs
 from uvlm.registry import CT_RATE_LABELS
@@ -73,47 +72,36 @@ def prepare_ct_rate(
     """
     root, out = find_root(Path(folder)), Path(out)
     _refuse_other(out, spec)
-    reports, labels = read_reports(root), read_labels(root)
-    found = find_series(root)
-    classes = read_classes(root)
-    jobs = []
+    tables, found, classes = read_tables(root), find_series(root), read_classes(root)
+    usable = []
     for series in found.series:
-        problem = _missing(series.series_id, reports, labels)
-        if problem:
-            found.rejected.append(
-                Outcome(series_id=series.series_id, source=series.image, error=problem)
-            )
+        lack = tables.lack(series.series_id)
+        if lack is None:
+            usable.append(series)
         else:
-            jobs.append(_job(series, root, out, spec, classes))
+            found.rejected.append(
+                Outcome(series_id=series.series_id, source=series.image, error=lack)
+            )
+    jobs = [_job(series, root, out, spec, classes) for series in usable]
     for name in ("imagesTr", "labelsTr") if classes else ("imagesTr",):
         (out / name).mkdir(parents=True, exist_ok=True)
     outcomes = run_jobs(jobs, workers)
     rejected = (*found.rejected, *(outcome for outcome in outcomes if outcome.error))
     _write_errors(out / "errors.csv", rejected)
-    usable = {
-        job.series_id: job for job, done in zip(jobs, outcomes, strict=True) if not done.error
-    }
-    if not usable:
+    rows = [
+        _row(series, job, tables)
+        for series, job, outcome in zip(usable, jobs, outcomes, strict=True)
+        if not outcome.error
+    ]
+    if not rows:
         raise CatalogError.about(
             root, f"none of {len(rejected)} series can be used", f"See {out / 'errors.csv'}."
         )
-    catalog = Catalog(
-        path=out / "catalog.csv",
-        name=out.resolve().name,
-        region="chest",
-        labels=CT_RATE_LABELS,
-        segmentation=classes.names if classes else None,
-        spec=spec,
-        rows=tuple(
-            _row(series, usable[series.series_id], reports, labels)
-            for series in found.series
-            if series.series_id in usable
-        ),
-    )
+    catalog = _catalog(out, spec, classes, rows)
     write_catalog(catalog)
     return Summary(
         catalog=catalog.path,
-        prepared=len(catalog.rows),
+        prepared=len(rows),
         kept=sum(outcome.kept for outcome in outcomes),
         rejected=rejected,
         excluded=found.excluded,
@@ -127,16 +115,6 @@ def _refuse_other(out: Path, spec: PreprocessSpec) -> None:
         raise CatalogError.about(
             out, "it holds a dataset that was prepared in another way", "Choose another --out."
         )
-
-
-def _missing(series_id: str, reports: dict[str, str], labels: Labels) -> str | None:
-    if series_id not in reports:
-        return f"{series_id}: no row in the reports table. Add one, or remove the series."
-    if not reports[series_id]:
-        return f"{series_id}: its report has neither findings nor impression."
-    if series_id not in labels:
-        return f"{series_id}: no row in the labels table. Add one, or remove the series."
-    return None
 
 
 def _job(
@@ -165,12 +143,7 @@ def _job(
     )
 
 
-def _row(
-    series: Series,
-    job: Job,
-    reports: dict[str, str],
-    labels: Labels,
-) -> Row:
+def _row(series: Series, job: Job, tables: Tables) -> Row:
     return Row(
         series_id=series.series_id,
         case_id=series.case_id,
@@ -178,8 +151,22 @@ def _row(
         split=series.split,
         image=job.out_image,
         mask=job.out_mask,
-        labels=labels[series.series_id],
-        report=reports[series.series_id],
+        labels=tables.labels[series.series_id],
+        report=tables.reports[series.series_id],
+    )
+
+
+def _catalog(
+    out: Path, spec: PreprocessSpec, classes: MaskClasses | None, rows: list[Row]
+) -> Catalog:
+    return Catalog(
+        path=out / "catalog.csv",
+        name=out.resolve().name,
+        region="chest",
+        labels=CT_RATE_LABELS,
+        segmentation=classes.names if classes else None,
+        spec=spec,
+        rows=tuple(rows),
     )
 
 

@@ -16,21 +16,17 @@ from uvlm.text.cleaning import join_sections
 
 __all__ = [
     "Found",
-    "Labels",
     "MaskClasses",
     "Series",
+    "Tables",
     "find_root",
     "find_series",
     "read_classes",
-    "read_labels",
-    "read_reports",
+    "read_tables",
 ]
 
 SPLITS = {"train": "train", "valid": "validation"}
 """Name in folders and label files, and in report files."""
-
-Labels = dict[str, tuple[float | None, ...]]
-"""Series identifier to its 18 labels, None for unknown."""
 
 _SERIES = re.compile(r"((train|valid)_(\d+))_([a-z]+)_(\d+)")
 
@@ -55,6 +51,27 @@ class Found:
     series: list[Series] = field(default_factory=list)
     rejected: list[Outcome] = field(default_factory=list)
     excluded: int = 0
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the tables say, by series identifier."""
+
+    reports: dict[str, str]
+    """Findings and impression as one text, empty where both are missing."""
+
+    labels: dict[str, tuple[float | None, ...]]
+    """The 18 labels, None for unknown."""
+
+    def lack(self, series_id: str) -> str | None:
+        """Why they are not enough for a series, or None."""
+        if series_id not in self.reports:
+            return f"{series_id}: no row in the reports table. Add one, or remove the series."
+        if not self.reports[series_id]:
+            return f"{series_id}: its report has neither findings nor impression."
+        if series_id not in self.labels:
+            return f"{series_id}: no row in the labels table. Add one, or remove the series."
+        return None
 
 
 @dataclass(frozen=True)
@@ -131,33 +148,26 @@ def _no_chest(root: Path, split: str) -> set[str]:
     return {_stem(line) for line in path.read_text("utf-8").splitlines() if line.strip()}
 
 
-def read_reports(root: Path) -> dict[str, str]:
-    """Series identifier to findings and impression as one text, empty where both are missing.
+def read_tables(root: Path) -> Tables:
+    """The reports and labels of every split that has volumes.
 
     Raises:
-        CatalogError: a table is missing, damaged, lacks a column, or names a series twice.
+        CatalogError: a table is missing, damaged, lacks a column, or names a series twice; or a
+            label is not 0, 1 or empty.
     """
     sections = ("Findings_EN", "Impressions_EN")
     names = {short: f"{long}_reports.csv" for short, long in SPLITS.items()}
-    return {
+    reports = {
         key: join_sections(*(cells[section] for section in sections))
         for key, _, _, cells in _rows(root, "radiology_text_reports", names, sections)
     }
-
-
-def read_labels(root: Path) -> Labels:
-    """Series identifier to labels.
-
-    Raises:
-        CatalogError: as `read_reports`; or a label that is not 0, 1 or empty.
-    """
     names = {short: f"{short}_predicted_labels.csv" for short in SPLITS}
-    return {
+    folder = "multi_abnormality_labels"
+    labels = {
         key: tuple(table.label(number, name, cells[name]) for name in CT_RATE_LABELS)
-        for key, table, number, cells in _rows(
-            root, "multi_abnormality_labels", names, CT_RATE_LABELS
-        )
+        for key, table, number, cells in _rows(root, folder, names, CT_RATE_LABELS)
     }
+    return Tables(reports, labels)
 
 
 def _rows(

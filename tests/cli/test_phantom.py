@@ -1,0 +1,72 @@
+"""`uvlm phantom` from the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from uvlm.cli.main import main
+
+
+def test_make_says_what_was_made_and_what_was_left_out(tmp_path, capsys):
+    arguments = [
+        "phantom",
+        "make",
+        str(tmp_path / "out"),
+        "--studies",
+        "3",
+        "--shape",
+        "16",
+        "32",
+        "32",
+    ]
+    assert main([*arguments, "--sheet", str(tmp_path / "sheet.png")]) == 0
+    text = capsys.readouterr().out
+    assert "3 chest studies of 16 x 32 x 32 voxels" in text
+    assert "Bronchiectasis: left out. lumen and wall of a bronchus of at most 19 mm" in text
+    assert "Drawn from --shape 24 40 40." in text
+    assert (tmp_path / "sheet.png").is_file()
+    assert main(["phantom", "sheet", str(tmp_path / "out"), str(tmp_path / "again.png")]) == 0
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "sheet.png").read_bytes()
+
+
+def test_abdominal_studies_are_a_region(tmp_path, capsys):
+    out = tmp_path / "out"
+    code = main(
+        [
+            "phantom",
+            "make",
+            str(out),
+            "--studies",
+            "1",
+            "--region",
+            "abdomen",
+            "--shape",
+            "16",
+            "32",
+            "32",
+        ]
+    )
+    assert code == 0
+    assert (out / "AbdomenAtlas3.0MiniWithMeta.csv").is_file()
+    assert "1 abdomen studies" in capsys.readouterr().out
+
+
+def test_a_folder_in_use_is_the_users_mistake(tmp_path, capsys):
+    (tmp_path / "mine").write_text("keep")
+    assert main(["phantom", "make", str(tmp_path), "--studies", "1"]) == 2
+    assert "not an empty folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["make"],
+        ["make", "x", "--studies", "two"],
+        ["make", "x", "--studies", "1", "--region", "knee"],
+    ],
+)
+def test_wrong_arguments_exit_with_usage(arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(["phantom", *arguments])
+    assert stop.value.code == 2

@@ -1,0 +1,120 @@
+"""Reports say what was drawn, in varied words, and nothing about what cannot be drawn."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import numpy as np
+
+from uvlm.phantom.chest import ChestStudy, draw_chest
+from uvlm.phantom.classes import LOBE_WORDS, stream
+from uvlm.phantom.plan import plan_chest
+from uvlm.phantom.report import write_report
+from uvlm.phantom.resolution import size_ranges
+from uvlm.phantom.wording import ABNORMAL, IMPRESSION
+from uvlm.registry import CT_RATE_LABELS
+
+SHAPE = (32, 64, 64)
+SIZES = size_ranges(SHAPE)
+ALL = frozenset(SIZES)
+
+WORDS = {
+    "Medical material": r"pacemaker|port |sternotomy|sternal wires",
+    "Arterial wall calcification": r"(plaques?|calcification).*aort",
+    "Cardiomegaly": r"heart is enlarged|heart size is increased|cardiomegaly",
+    "Pericardial effusion": r"pericardial effusion (is present|with)|a \w+ pericardial effusion|pericardial space",
+    "Coronary artery wall calcification": r"coronary arter(y|ies)",
+    "Hiatal hernia": r"hiatal hernia",
+    "Lymphadenopathy": r"enlarged lymph nodes (are seen )?in|lymphadenopathy",
+    "Emphysema": r"emphysema",
+    "Atelectasis": r"atelecta",
+    "Lung nodule": r"a nodule|nodules are|mm solid nodule|solid nodules",
+    "Lung opacity": r"ground-glass (opacity is seen in|densities|attenuation)",
+    "Pulmonary fibrotic sequela": r"sequela",
+    "Pleural effusion": r"effusion (on the \w+ )?(is present|with|measuring)|bilateral pleural effusion",
+    "Mosaic attenuation pattern": r"mosaic",
+    "Peribronchial thickening": r"peribronchial|bronchial walls",
+    "Consolidation": r"consolidation (with air|measuring|is present)|mm consolidation",
+    "Bronchiectasis": r"bronchiecta",
+    "Interlobular septal thickening": r"septa",
+}
+"""How a reader recognises each positive statement."""
+
+
+@lru_cache(maxsize=1)
+def reports() -> list[tuple[ChestStudy, str, str]]:
+    plans = plan_chest(60, 6, ALL, 0.2)
+    made = []
+    for i, plan in enumerate(plans):
+        study = draw_chest(6, i, SHAPE, plan.labels, SIZES)
+        made.append((study, *write_report(study, stream(6, i, "report"), ALL)))
+    return made
+
+
+def test_every_label_has_words():
+    for table in (ABNORMAL, IMPRESSION):
+        described = {key for label in CT_RATE_LABELS for key in table if key.startswith(label)}
+        assert described == set(table)
+
+
+def test_findings_mention_each_abnormality_and_only_those():
+    for study, findings, _ in reports():
+        present = {f.label for f in study.findings}
+        for label, pattern in WORDS.items():
+            said = [s for s in re.split(r"(?<=\.)\s", findings.lower()) if re.search(pattern, s)]
+            said = [s for s in said if not re.match(r"(there is )?no\b|.*\bno pericardial", s)]
+            if label == "Pleural effusion":
+                said = [s for s in said if "atelectasis" not in s]
+            if label == "Lung nodule":
+                said = [s for s in said if "lymph" not in s]
+            assert bool(said) == (label in present), (label, said, findings)
+
+
+def test_stated_millimetres_are_those_drawn():
+    for study, findings, impression in reports():
+        drawn = {f"{f.size_mm:.0f}" for f in study.findings}
+        stated = set(re.findall(r"(\d+) mm", findings + impression))
+        assert stated <= drawn
+
+
+def test_stated_sides_are_those_drawn():
+    for study, findings, _ in reports():
+        for finding in study.findings:
+            if finding.label == "Consolidation":
+                assert LOBE_WORDS[finding.lobes[0]] in findings
+            if finding.label == "Pleural effusion":
+                words = {"bilateral": "bilateral pleural effusion"}
+                expected = words.get(finding.side, f"pleural effusion on the {finding.side}")
+                assert expected in findings.lower()
+
+
+def test_normal_studies_are_reported_as_normal():
+    normal = [impression for study, _, impression in reports() if not study.findings]
+    assert normal
+    assert all("No pathological" in text or "within normal limits" in text for text in normal)
+
+
+def test_undrawable_classes_are_not_mentioned():
+    coarse = size_ranges((16, 32, 32))
+    study = draw_chest(1, 0, (16, 32, 32), (), coarse)
+    texts = [
+        " ".join(write_report(study, np.random.default_rng(k), frozenset(coarse)))
+        for k in range(80)
+    ]
+    assert not any(
+        "coronary" in text.lower() or "bronchi" in text.replace("main bronchi", "")
+        for text in texts
+    )
+
+
+def test_reports_are_of_a_radiologists_length_and_vary():
+    lengths = [len(f.split()) + len(i.split()) for _, f, i in reports()]
+    assert 60 <= np.median(lengths) <= 140
+    assert len({f for _, f, _ in reports()}) == len(reports())
+
+
+def test_no_blank_is_left_unfilled():
+    for _, findings, impression in reports():
+        assert not re.search(r"[{}]|\s{2}|\s\.| of the and|\bNone\b", findings + impression)
+        assert all(s[0].isupper() or s[0].isdigit() for s in re.split(r"(?<=\.) ", findings))

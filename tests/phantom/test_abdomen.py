@@ -60,14 +60,15 @@ def test_the_image_changes_where_the_lesion_mask_says(label, study):
 def test_lesion_sizes_and_places_agree_with_the_mask():
     for study in range(4):
         drawn = draw(study, *ABDOMEN_LABELS)
-        z, y, x = drawn.grid.axes
         for lesion in drawn.lesions:
             voxel = max(drawn.grid.spacing[1:])
             extent = [
                 lesion.inside.any(axis=(0, 2)).sum() * drawn.grid.spacing[1],
                 lesion.inside.any(axis=(0, 1)).sum() * drawn.grid.spacing[2],
             ]
-            assert max(extent) == pytest.approx(lesion.diameters_mm[0], abs=1.01 * voxel)
+            # A voxel less than 40 % filled is outside, so each end may lose up to that and what
+            # the curvature of the end takes within the voxel.
+            assert max(extent) == pytest.approx(lesion.diameters_mm[0], abs=1.2 * voxel)
             if lesion.organ == "kidney":
                 assert (lesion.centre[2] > 0) == lesion.location.endswith("left")
             ball = lesion.inside
@@ -86,7 +87,8 @@ def test_organ_hounsfield_units_and_sides():
     centre = {n: x[drawn.mask == ABDOMEN_CLASSES[n]].mean() for n in mean}
     assert 50 < mean["liver_segment_8"] < 140
     assert mean["lung_left"] < -650
-    assert centre["spleen"] > 50 and centre["liver_segment_7"] < -50
+    assert centre["spleen"] > 50
+    assert centre["liver_segment_7"] < -50
     assert centre["kidney_left"] > 0 > centre["kidney_right"]
     assert centre["aorta"] > centre["postcava"]
 
@@ -94,7 +96,7 @@ def test_organ_hounsfield_units_and_sides():
 def test_the_layout_is_abdomen_atlas(made):
     rows = rows_of(made / "AbdomenAtlas3.0MiniWithMeta.csv")
     assert tuple(rows[0]) == COLUMNS
-    assert len(COLUMNS) == len(set(COLUMNS)) == 84
+    assert len(COLUMNS) == len(set(COLUMNS)) == 79
     for row in rows:
         case = row["BDMAP ID"]
         assert re.fullmatch(r"BDMAP_\d{8}", case)

@@ -156,7 +156,8 @@ def test_organs_lie_on_their_sides():
         }
         z = {name: along(drawn, region(drawn, name), 0).mean() for name in ("liver", "heart")}
         assert x["liver"] < -20 < 0 < x["heart"]
-        assert x["lung_lower_lobe_left"] > 40 and x["lung_lower_lobe_right"] < -40
+        assert x["lung_lower_lobe_left"] > 40
+        assert x["lung_lower_lobe_right"] < -40
         assert z["liver"] < z["heart"]
         low = drawn.grid.shape[0] // 4
         aorta, spine = (

@@ -20,31 +20,31 @@ SIZES = size_ranges(SHAPE)
 ALL = frozenset(SIZES)
 
 WORDS = {
-    "Medical material": r"pacemaker|port |sternotomy|sternal wires",
-    "Arterial wall calcification": r"(plaques?|calcification).*aort",
+    "Medical material": r"pacemaker|port |sternotomy",
+    "Arterial wall calcification": r"plaques.*aort",
     "Cardiomegaly": r"heart is enlarged|heart size is increased|cardiomegaly",
-    "Pericardial effusion": r"pericardial effusion (is present|with)|a \w+ pericardial effusion|pericardial space",
+    "Pericardial effusion": r"pericardial effusion",
     "Coronary artery wall calcification": r"coronary arter(y|ies)",
     "Hiatal hernia": r"hiatal hernia",
-    "Lymphadenopathy": r"enlarged lymph nodes (are seen )?in|lymphadenopathy",
+    "Lymphadenopathy": r"enlarged lymph nodes",
     "Emphysema": r"emphysema",
     "Atelectasis": r"atelecta",
-    "Lung nodule": r"a nodule|nodules are|mm solid nodule|solid nodules",
-    "Lung opacity": r"ground-glass (opacity is seen in|densities|attenuation)",
+    "Lung nodule": r"nodules?\b",
+    "Lung opacity": r"ground-glass",
     "Pulmonary fibrotic sequela": r"sequela",
-    "Pleural effusion": r"effusion (on the \w+ )?(is present|with|measuring)|bilateral pleural effusion",
+    "Pleural effusion": r"pleural effusion",
     "Mosaic attenuation pattern": r"mosaic",
-    "Peribronchial thickening": r"peribronchial|bronchial walls",
-    "Consolidation": r"consolidation (with air|measuring|is present)|mm consolidation",
+    "Peribronchial thickening": r"peribronchial|bronchial wall",
+    "Consolidation": r"consolidation",
     "Bronchiectasis": r"bronchiecta",
-    "Interlobular septal thickening": r"septa",
+    "Interlobular septal thickening": r"septal?\b",
 }
 """How a reader recognises each positive statement."""
 
 
 @lru_cache(maxsize=1)
 def reports() -> list[tuple[ChestStudy, str, str]]:
-    plans = plan_chest(60, 6, ALL, 0.2)
+    plans = plan_chest(60, 6, ALL, 0.15)
     made = []
     for i, plan in enumerate(plans):
         study = draw_chest(6, i, SHAPE, plan.labels, SIZES)
@@ -63,11 +63,7 @@ def test_findings_mention_each_abnormality_and_only_those():
         present = {f.label for f in study.findings}
         for label, pattern in WORDS.items():
             said = [s for s in re.split(r"(?<=\.)\s", findings.lower()) if re.search(pattern, s)]
-            said = [s for s in said if not re.match(r"(there is )?no\b|.*\bno pericardial", s)]
-            if label == "Pleural effusion":
-                said = [s for s in said if "atelectasis" not in s]
-            if label == "Lung nodule":
-                said = [s for s in said if "lymph" not in s]
+            said = [s for s in said if not re.search(r"\b(no|without)\b", s)]
             assert bool(said) == (label in present), (label, said, findings)
 
 
@@ -84,9 +80,7 @@ def test_stated_sides_are_those_drawn():
             if finding.label == "Consolidation":
                 assert LOBE_WORDS[finding.lobes[0]] in findings
             if finding.label == "Pleural effusion":
-                words = {"bilateral": "bilateral pleural effusion"}
-                expected = words.get(finding.side, f"pleural effusion on the {finding.side}")
-                assert expected in findings.lower()
+                assert f"{finding.side} pleural effusion" in findings.lower()
 
 
 def test_normal_studies_are_reported_as_normal():
@@ -110,7 +104,7 @@ def test_undrawable_classes_are_not_mentioned():
 
 def test_reports_are_of_a_radiologists_length_and_vary():
     lengths = [len(f.split()) + len(i.split()) for _, f, i in reports()]
-    assert 60 <= np.median(lengths) <= 140
+    assert 60 <= np.median(lengths) <= 120
     assert len({f for _, f, _ in reports()}) == len(reports())
 
 

@@ -60,7 +60,11 @@ def draw_lesions(
         if label not in labels:
             continue
         rng = rng_of(label)
-        values = {value: name for name, value in classes.items() if name.startswith(prefix)}
+        values = {
+            value: name
+            for name, value in classes.items()
+            if name.startswith(prefix) and name != target
+        }
         count = int(rng.choice([1, 1, 2, 3])) if organ != "pancreas" else 1
         low, high = sizes[label]
         widths = np.sort(rng.uniform(low, high, count))[::-1]
@@ -93,7 +97,7 @@ def _lesion(
         value = parenchyma + rng.uniform(65, 90)
     else:
         value = parenchyma - rng.uniform(58, 68)
-    limit = patch.most(0.5)
+    limit = patch.most(0.4)
     canvas.paint(patch, value, target, at_least=limit)
     axial = sorted((2 * radii[1], 2 * radii[2]), reverse=True)
     return Lesion(

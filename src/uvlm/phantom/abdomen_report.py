@@ -68,7 +68,8 @@ class Measured:
 
 
 def _values(prefix: str) -> list[int]:
-    return [value for name, value in ABDOMEN_CLASSES.items() if name.startswith(prefix)]
+    names = [n for n in ABDOMEN_CLASSES if n.startswith(prefix) and not n.endswith("lesion")]
+    return [ABDOMEN_CLASSES[name] for name in names]
 
 
 def organ_ml(study: AbdomenStudy, prefix: str) -> float:

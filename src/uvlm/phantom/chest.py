@@ -37,9 +37,11 @@ AFTER_BRONCHI: dict[str, Draw] = {
     "Bronchiectasis": focal.bronchiectasis,
     "Atelectasis": focal.atelectasis,
 }
-AROUND_HEART: dict[str, Draw] = {
+BEFORE_HEART: dict[str, Draw] = {
     "Lung nodule": focal.lung_nodules,
     "Pericardial effusion": mediastinum.pericardial_effusion,
+}
+AFTER_VESSELS: dict[str, Draw] = {
     "Lymphadenopathy": mediastinum.lymphadenopathy,
 }
 LAST: dict[str, Draw] = {
@@ -98,11 +100,12 @@ def draw_chest(
         vessels.draw_bronchi(scene, vessels.plan_bronchi(scene, lobe))
     draw(AFTER_BRONCHI)
     scene.canvas.paint(pleural, scene.tissue)
-    draw(AROUND_HEART)
+    draw(BEFORE_HEART)
     anatomy.draw_heart(scene)
     vessels.draw_great_vessels(scene)
     canvas = scene.canvas
     canvas.paint(anatomy.aorta(scene), body.blood_hu, CHEST_CLASSES["aorta"])
+    draw(AFTER_VESSELS)
     vessels.draw_airways(scene)
     draw(LAST)
     if "Cardiomegaly" in labels:

@@ -119,7 +119,7 @@ def fibrotic_sequela(scene: Scene, size: Size) -> Finding:
 def peribronchial_thickening(scene: Scene, size: Size) -> Finding:
     """Thick walls around the central bronchi of several lobes."""
     rng = scene.rng("peribronchial")
-    lobes = [[5, 2], [5, 4], [2, 1], [5, 2, 4], [3, 5, 2]][int(rng.integers(5))]
+    lobes = [[5, 2, 4], [5, 2, 3], [2, 1, 5], [5, 4, 3], [2, 5, 1, 4]][int(rng.integers(5))]
     period = rng.uniform(0.5 * sum(size), size[1])
     for lobe in lobes:
         plan = plan_bronchi(scene, lobe, lumen=0.32 * period, wall=0.40 * period)
@@ -163,10 +163,10 @@ def lung_nodules(scene: Scene, size: Size) -> Finding:
     lobes = _free(scene, rng, (1, 2, 3, 4, 5), n)
     largest = round(float(rng.uniform(size[0] + 0.35 * (size[1] - size[0]), size[1])))
     for k, lobe in enumerate(lobes):
-        diameter = largest if k == 0 else rng.uniform(size[0], largest)
+        diameter = largest if k == 0 else rng.uniform(max(size[0], 0.5 * largest), largest)
         centre = scene.point_in_lobe(rng, lobe, (0.1, 0.75), clear=diameter / 2)
         patch = scene.canvas.small_ellipsoid(centre, (diameter / 2,) * 3)
-        limit = patch.most(0.5)
+        limit = patch.most(0.4)
         calcified = rng.random() < 0.1
         scene.canvas.paint(
             patch, 420.0 if calcified else 40.0, _class("Lung nodule"), at_least=limit

@@ -74,9 +74,9 @@ def coronary_calcification(scene: Scene, size: Size) -> Finding:
         "left circumflex": [(0.75, 0.25, 0.10), (0.50, 0.75, 0.30), (0.0, 0.9, 0.4)],
         "right": [(0.60, -0.60, -0.50), (0.15, -0.75, -0.62), (-0.40, -0.65, -0.60)],
     }
-    n = int(rng.choice([1, 2, 3], p=[0.3, 0.4, 0.3]))
+    n = int(rng.choice([1, 2, 3], p=[0.15, 0.4, 0.45]))
     names = ["left anterior descending", *rng.permutation(["left circumflex", "right"])][:n]
-    diameter = rng.uniform(max(size[0], 0.7 * size[1]), size[1])
+    diameter = rng.uniform(max(size[0], 0.8 * size[1]), size[1])
     step = 0.3 * min(canvas.grid.spacing)
     for name in names:
         course = np.asarray(courses[str(name)])
@@ -91,7 +91,7 @@ def coronary_calcification(scene: Scene, size: Size) -> Finding:
             patch = canvas.splat(*tube_points(part, 0.0, diameter / 2, step))
             limit = patch.most(0.4)
             canvas.paint(
-                patch, rng.uniform(850, 1150), _class("Coronary artery wall calcification"), limit
+                patch, rng.uniform(900, 1300), _class("Coronary artery wall calcification"), limit
             )
     return Finding(
         label="Coronary artery wall calcification", place=", ".join(map(str, names)), count=n
@@ -139,7 +139,7 @@ def arterial_calcification(scene: Scene, size: Size) -> Finding:
 
 
 def lymphadenopathy(scene: Scene, size: Size) -> Finding:
-    """Two to five enlarged nodes at the stations where radiologists look."""
+    """Three to five enlarged nodes at the stations where radiologists look."""
     rng = scene.rng("nodes")
     body, canvas = scene.body, scene.canvas
     c, d = body.carina, body.half_depth
@@ -151,7 +151,7 @@ def lymphadenopathy(scene: Scene, size: Size) -> Finding:
         "right hilar": (c - 22, 0.0, -42.0),
         "left hilar": (c - 22, 2.0, 44.0),
     }
-    n = int(rng.integers(2, 5))
+    n = int(rng.integers(3, 6))
     names = [str(name) for name in rng.permutation(list(stations))[:n]]
     largest = round(float(rng.uniform(0.5 * sum(size), size[1])))
     for k, name in enumerate(names):
@@ -178,7 +178,7 @@ def hiatal_hernia(scene: Scene, size: Size) -> Finding:
     inner = canvas.ellipsoid(centre, (r * 0.95 - 5, 0.8 * r - 5, r - 5))
     canvas.paint(inner, 14.0)
     _, yy, _ = canvas.grid.local(inner.box)
-    air = coverage(np.broadcast_to(yy - (y - rng.uniform(0, 0.2) * r), inner.filled.shape))
+    air = coverage(np.broadcast_to(yy - (y - rng.uniform(-0.15, 0.1) * r), inner.filled.shape))
     canvas.paint(Patch(inner.box, inner.filled * air), -940.0)
     return Finding(label="Hiatal hernia", size_mm=diameter)
 
@@ -220,7 +220,7 @@ def medical_material(scene: Scene, size: Size) -> Finding:
     step = 0.3 * min(canvas.grid.spacing)
     lead = canvas.splat(*tube_points(polyline(corners, step), 0.0, 1.6, step))
     limit = lead.most(0.4)
-    canvas.paint(lead, 2900.0, label, at_least=limit)
+    canvas.paint(lead, 6000.0, label, at_least=limit)
     return Finding(label="Medical material", kind=kind, side="left" if side > 0 else "right")
 
 
@@ -246,4 +246,4 @@ def _wires(scene: Scene) -> None:
             [np.full(60, float(z[0])), y + 9 * np.sin(angle), 14 * np.cos(angle)], axis=1
         )
         patch = canvas.splat(*tube_points(polyline(loop, step), 0.0, 1.1, step))
-        canvas.paint(patch, 4000.0, _class("Medical material"), patch.most(0.3))
+        canvas.paint(patch, 9000.0, _class("Medical material"), patch.most(0.3))

@@ -48,7 +48,7 @@ def write_report(
     found = {finding.label: finding for finding in study.findings}
     mediastinum = [_statement(rng, part, found, drawable) for part in MEDIASTINUM]
     lungs = [*_lungs(rng, found, drawable), _statement(rng, "Pleural effusion", found, drawable)]
-    rest = [_pick(rng, NORMAL["abdomen"]), _pick(rng, NORMAL["bones"])]
+    rest = [_pick(rng, NORMAL["rest"])]
     order = [lungs, mediastinum, rest] if rng.random() < 0.15 else [mediastinum, lungs, rest]
     findings = " ".join(text for part in order for text in part if text)
     return findings, _impression(rng, study.findings)
@@ -102,9 +102,8 @@ def _fill(rng: np.random.Generator, table: dict[str, tuple[str, ...]], finding: 
     if finding.label == "Lung nodule" and finding.count == 1:
         key = "Lung nodule one"
     template = _pick(rng, table[key if key in table else finding.label])
-    both = "pleural effusion on the " + finding.side
-    if finding.side == "bilateral":
-        both = "bilateral pleural effusion"
+    # "left pleural effusion", "bilateral pleural effusion"
+    both = f"{finding.side} pleural effusion"
     words = {
         "side": finding.side,
         "both": both,

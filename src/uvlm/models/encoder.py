@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
-from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
+from dynamic_network_architectures.building_blocks.simple_conv_blocks import (
+    ConvDropoutNormReLU,
+    StackedConvBlocks,
+)
 from dynamic_network_architectures.initialization.weight_init import (
     InitWeights_He,
     init_last_bn_before_add_to_0,
@@ -22,22 +25,36 @@ __all__ = ["Encoder", "initialise_convolutions", "name_weights_once", "residual_
 
 def residual_encoder(config: EncoderConfig) -> Any:
     """The network of dynamic-network-architectures with nnU-Net's blocks: 3x3x3 convolutions with
-    bias, instance normalisation, leaky ReLU."""
-    return ResidualEncoder(
-        input_channels=config.in_channels,
+    bias, instance normalisation, leaky ReLU. The stem takes the first stride, so that nothing is
+    computed at a resolution no stage keeps."""
+    blocks: dict[str, Any] = {
+        "conv_op": nn.Conv3d,
+        "conv_bias": True,
+        "norm_op": nn.InstanceNorm3d,
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "nonlin": nn.LeakyReLU,
+        "nonlin_kwargs": {"inplace": True},
+    }
+    built = ResidualEncoder(
+        input_channels=config.features[0],
         n_stages=config.num_stages,
         features_per_stage=list(config.features),
-        conv_op=nn.Conv3d,
         kernel_sizes=3,
-        strides=list(config.strides),
+        strides=[1, *config.strides[1:]],
         n_blocks_per_stage=list(config.blocks),
-        conv_bias=True,
-        norm_op=nn.InstanceNorm3d,
-        norm_op_kwargs={"eps": 1e-5, "affine": True},
-        nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"inplace": True},
         return_skips=True,
+        disable_default_stem=True,
+        **blocks,
     )
+    built.stem = StackedConvBlocks(
+        num_convs=1,
+        input_channels=config.in_channels,
+        output_channels=config.features[0],
+        kernel_size=3,
+        initial_stride=config.strides[0],
+        **blocks,
+    )
+    return built
 
 
 def initialise_convolutions(module: nn.Module) -> None:

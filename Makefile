@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CT ?=
+BENCHMARKS := $(filter-out harness,$(patsubst benchmarks/%.py,%,$(sort $(wildcard benchmarks/*.py))))
 
 .PHONY: setup demo test test-slow check bench
 
@@ -31,5 +32,6 @@ check: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/check
 
 bench: setup
-	@test -n "$(NAME)" || { echo "usage: make bench NAME=decode [ARGS='--json FILE']"; exit 2; }
+	@test -f "benchmarks/$(NAME).py" || { echo "usage: make bench NAME=decode [ARGS='--json FILE']"; \
+	echo "NAME is one of: $(BENCHMARKS)"; exit 2; }
 	$(BIN)/python benchmarks/$(NAME).py $(ARGS)

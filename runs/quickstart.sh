@@ -7,7 +7,7 @@
 # skipped and an interrupted preparation or training goes on. For a trial of the steps in a minute
 # or two, whose scores mean nothing:
 #
-#   STUDIES=24 STEPS=4 DEMO=/tmp/trial bash runs/quickstart.sh
+#   STUDIES=24 STEPS=4 DEMO=demo/trial bash runs/quickstart.sh
 set -euo pipefail
 
 CT=${1:-}

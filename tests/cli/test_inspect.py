@@ -103,6 +103,13 @@ def test_the_picture_is_written(ct, tmp_path):
     assert (tmp_path / "planes.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_never_replaces_the_ct(ct, capsys):
+    before = ct.read_bytes()
+    assert main(["inspect", str(ct), "--picture", str(ct)]) == 2
+    assert "ends in .png" in capsys.readouterr().err
+    assert ct.read_bytes() == before
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8b" + b"\x00" * 40])
 def test_what_cannot_be_read_is_one_error_and_exit_code_2(tmp_path, capsys, content):
     path = tmp_path / "broken.nii.gz"

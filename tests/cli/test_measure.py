@@ -122,3 +122,15 @@ def test_totalsegmentator_files_reproduce_its_statistics(real_data, tmp_path, ca
     }
     assert len(found) == 117
     assert found == {name: (e["volume"], e["intensity"]) for name, e in expected.items()}
+
+
+@pytest.mark.parametrize("out", ["ct.nii.gz", "names.json"])
+def test_numbers_never_replace_what_was_given(files, tmp_path, capsys, out):
+    names = tmp_path / "names.json"
+    names.write_text('{"1": "spleen", "2": "liver"}')
+    (tmp_path / "ct.nii.gz").write_bytes(files[0].read_bytes())
+    before = (tmp_path / out).read_bytes()
+    arguments = ["--names", str(names), "--json", str(tmp_path / out)]
+    assert main(["measure", *map(str, files), *arguments]) == 2
+    assert "ends in .json" in capsys.readouterr().err
+    assert (tmp_path / out).read_bytes() == before

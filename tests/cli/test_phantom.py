@@ -70,3 +70,21 @@ def test_wrong_arguments_exit_with_usage(arguments):
     with pytest.raises(SystemExit) as stop:
         main(["phantom", *arguments])
     assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path, capsys, out):
+    (tmp_path / "file").write_text("mine")
+    assert main(["phantom", "make", str(tmp_path / out), "--studies", "1"]) == 2
+    assert str(tmp_path / out) in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_sheet_never_replaces_another_file_and_nothing_is_made_for_it(tmp_path, capsys):
+    (tmp_path / "ct.nii.gz").write_text("mine")
+    sheet = str(tmp_path / "ct.nii.gz")
+    arguments = [str(tmp_path / "out"), "--studies", "1", "--sheet", sheet]
+    assert main(["phantom", "make", *arguments]) == 2
+    assert "ends in .png" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["ct.nii.gz"]
+    assert (tmp_path / "ct.nii.gz").read_text() == "mine"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
-from tests.inference.bundle_factory import tiny_bundle, write_ct
+from tests.imaging.dicom_factory import write_series
+from tests.inference.bundle_factory import chest_array, tiny_bundle, write_ct
 from uvlm.cli.main import main
 
 
@@ -111,6 +115,38 @@ def test_a_bad_study_is_one_error_and_leaves_nothing(bundle, tmp_path, capsys, n
     assert name in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert path.read_bytes() == before
+
+
+def test_nothing_written_or_said_names_the_patient(bundle, tmp_path, capsys, caplog):
+    secrets = {
+        "PatientName": "Rossi^Anna",
+        "PatientID": "P-4711",
+        "PatientAddress": "Via Roma 7",
+        "AccessionNumber": "ACC-0815",
+        "InstitutionName": "San Luca",
+        "StudyDescription": "follow-up of Anna",
+        "ImageComments": "seen by Bianchi",
+    }
+
+    def identify(data: Dataset, z: int) -> None:
+        for name, value in secrets.items():
+            setattr(data, name, value)
+
+    def damage(data: Dataset, z: int) -> None:
+        identify(data, z)
+        data.add_new("PixelSpacing", "LO", ["Rossi^Anna", "P-4711"])
+
+    write_series(tmp_path / "good", chest_array(), change=identify)
+    write_series(tmp_path / "bad", chest_array(), change=damage)
+    out = tmp_path / "out"
+    assert report(tmp_path / "good", tmp_path / "bad", bundle=bundle, out=out) == 3
+    shown = capsys.readouterr()
+    texts = [shown.out, shown.err, caplog.text]
+    texts += [path.read_text() for path in out.iterdir() if not path.name.endswith(".gz")]
+    texts.append(gzip.decompress((out / "good_mask.nii.gz").read_bytes()).decode("latin-1"))
+    words = {word for value in secrets.values() for word in re.split(r"[\^ ]", value)}
+    found = {word for word in words if len(word) > 3 and any(word in text for text in texts)}
+    assert found == set()
 
 
 def test_the_rest_goes_on_past_bad_studies(bundle, ct, tmp_path):

@@ -14,9 +14,10 @@ NAMES = {name: Path(f"{name}.nii.gz") for name in ("a", "b", "c")}
 
 
 def failing(*bad: str, error: type[Exception] = ImageError):
-    def work(path: Path) -> None:
+    def work(path: Path) -> str:
         if path.name.split(".")[0] in bad:
             raise error(f"{path}: broken, badly.\nDo something.")
+        return f"did {path}"
 
     return work
 
@@ -45,9 +46,10 @@ def test_all_done_is_0_and_writes_no_errors(tmp_path):
 def test_one_failure_is_recorded_and_the_rest_goes_on(tmp_path):
     done: list[str] = []
 
-    def work(path: Path) -> None:
+    def work(path: Path) -> str:
         failing("b")(path)
         done.append(path.name)
+        return path.name
 
     assert run_studies(NAMES, work, tmp_path / "out").exit_code == 3
     assert done == ["a.nii.gz", "c.nii.gz"]
@@ -72,3 +74,12 @@ def test_the_only_study_raises_its_own_error(tmp_path):
     with pytest.raises(ImageError, match="broken"):
         run_studies({"a": NAMES["a"]}, failing("a"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_results_and_errors_stand_on_lines_of_their_own_beside_the_bar(tmp_path, capsys):
+    run_studies(NAMES, failing("b"), tmp_path)
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == ["did a.nii.gz", "did c.nii.gz"]
+    assert "study/s" in shown.err
+    lines = shown.err.replace("\r", "\n").splitlines()
+    assert "b.nii.gz: broken, badly." in lines

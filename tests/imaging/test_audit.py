@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tests.imaging.bodies import abdomen, chest, head, make_volume, pelvis, thighs
 from uvlm.config import to_dict
@@ -152,6 +153,22 @@ def test_a_long_study_of_both_is_chest_and_abdomen():
     assert found.coverage_mm["chest"] == pytest.approx(200, abs=10)
 
 
+@pytest.mark.parametrize("hu", [300, 400])
+def test_kidneys_full_of_contrast_medium_are_no_hips(hu):
+    volume = abdomen()
+    y, x = np.meshgrid(*[np.arange(-47.5, 48) * 4] * 2, indexing="ij")
+    kidneys = ((np.abs(x) - 85) / 28) ** 2 + ((y - 30) / 30) ** 2 <= 1
+    array = volume.array + (kidneys * (hu - 45)).astype(np.int16)
+    assert audit(replace(volume, array=array)).region == "abdomen"
+
+
+def test_dense_bowel_above_much_abdomen_is_no_pelvis():
+    upper = pelvis().array
+    study = np.concatenate([abdomen(12).array, upper])
+    assert audit(make_volume(study)).region == "abdomen"
+    assert audit(make_volume(np.concatenate([upper, abdomen(12).array]))).region == "pelvis"
+
+
 def test_the_region_does_not_depend_on_the_order_of_axes():
     volume = chest()
     # Slice axis last and x to the right: the same body in another file.
@@ -178,6 +195,25 @@ def test_a_padded_circle_is_found_and_does_not_disturb(value):
     found = audit(changed(volume, lambda a: np.where(outside, value, a).astype(np.int16)))
     assert (found.verdict, found.region, found.padding) == ("hu", "chest", value)
     assert found.padding_share == pytest.approx(outside.mean(), abs=1e-3)
+
+
+@pytest.mark.parametrize("order", [1, 3], ids=["linear", "cubic"])
+@pytest.mark.parametrize("value", [-3024, -2000])
+def test_padding_smeared_by_resampling_does_not_disturb(value, order):
+    volume = chest()
+    y, x = np.indices(volume.shape[1:])
+    outside = (y - 47.5) ** 2 + (x - 47.5) ** 2 > 47**2
+    padded = np.where(outside, value, volume.array).astype(np.float32)
+    turned = ndimage.rotate(padded, 12, (1, 2), reshape=False, order=order, cval=value)
+    found = audit(replace(volume, array=np.rint(turned).astype(np.int16)))
+    assert (found.verdict, found.region, found.padding) == ("hu", "chest", value)
+
+
+def test_a_crop_within_one_organ_is_usable_but_not_certain():
+    liver = np.random.default_rng(0).normal(60, 25, (10, 40, 40))
+    found = audit(make_volume(np.rint(liver).astype(np.int16)))
+    assert found.verdict == "hu"
+    assert any("not certain" in text for text in found.warnings)
 
 
 def test_filler_within_the_range_is_a_warning():

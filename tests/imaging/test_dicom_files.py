@@ -26,7 +26,7 @@ def test_files_that_are_not_dicom_are_ignored_and_said(tmp_path):
     assert "2 file(s) that are not DICOM were ignored." in volume.provenance.notes
 
 
-@pytest.mark.parametrize("keep", [300, 600, -40])
+@pytest.mark.parametrize("keep", [0, 100, 300, 600, -40])
 def test_a_slice_cut_off_is_never_dropped_in_silence(tmp_path, keep):
     write_series(tmp_path, HU)
     last = sorted(tmp_path.iterdir())[0]

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.imaging.bodies import make_volume
+from uvlm.errors import InputError
 from uvlm.imaging.picture import MARGIN, PANEL, three_planes
 from uvlm.imaging.volume import Volume
 
@@ -105,3 +106,14 @@ def test_one_slice_and_one_value_are_drawn(tmp_path):
 def test_nothing_is_left_beside_the_picture(tmp_path):
     three_planes(make_volume(np.zeros((4, 8, 8), np.int16)), tmp_path / "new" / "one.png")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["one.png"]
+
+
+def test_a_place_that_cannot_be_written_is_one_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").write_text("mine")
+    volume = make_volume(np.zeros((4, 8, 8), np.int16))
+    for place in (tmp_path / "folder.png", tmp_path / "file" / "a.png"):
+        with pytest.raises(InputError, match="cannot be written"):
+            three_planes(volume, place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
+    assert (tmp_path / "file").read_text() == "mine"

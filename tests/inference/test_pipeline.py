@@ -157,9 +157,10 @@ def test_a_bundle_without_report_refuses_before_reading(tmp_path):
         pipeline.report(tmp_path / "absent.nii.gz")
 
 
-def test_an_unknown_device_is_refused(folder):
+@pytest.mark.parametrize("device", ["gpu7", "cuda:99", "meta"])
+def test_a_device_that_cannot_compute_is_refused(folder, device):
     with pytest.raises(ConfigError, match="not available"):
-        Pipeline.load(folder, device="gpu7")
+        Pipeline.load(folder, device=device)
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ def test_a_made_study_gets_its_report(bundle, study, tmp_path):
     same_grid(tmp_path / f"{name}_mask.nii.gz", study)
     content = json.loads((tmp_path / f"{name}.json").read_text())
     assert len(content["probabilities"]) == 18
-    assert "6 series" in content["trained_on"]
+    assert content["trained_on"] == "Model trained on: synthetic chest studies (6 series)."
     assert not [text for text in content["warnings"] if text.startswith("Another body region")]
 
 

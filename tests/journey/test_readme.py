@@ -85,3 +85,16 @@ def test_python_examples_are_valid():
 def test_links_between_pages_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_names_every_extra():
+    section = re.search(
+        r"^\[project\.optional-dependencies\]\n(.*?)^\[",
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert section is not None
+    extras = re.findall(r"^(\w+) = ", section[1], re.MULTILINE)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert extras
+    assert [extra for extra in extras if f"`{extra}`" not in readme] == []

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from tests.models.tiny import ENCODER, REPORT, SHAPE, random_tokens
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.models.bundle import Part, load_bundle, read_bundle_info, save_bundle
+from uvlm.models.bundle_files import write_checksums
 from uvlm.models.config import ClassificationConfig, EncoderConfig, SegmentationConfig
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
@@ -209,18 +211,39 @@ def test_unusable_checksums_are_refused(folder: Path, text: str) -> None:
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, None])
-def test_what_is_not_a_bundle_is_refused(tmp_path: Path, make: object) -> None:
+@pytest.mark.parametrize(
+    ("make", "found"),
+    [(Path.mkdir, "it is not a bundle"), (Path.touch, "it is a file"), (None, "no such folder")],
+)
+def test_what_is_not_a_bundle_is_refused(tmp_path: Path, make: object, found: str) -> None:
     if callable(make):
         make(tmp_path / "thing")
-    with pytest.raises(BundleError, match="thing"):
+    with pytest.raises(BundleError, match=f"thing: {found}"):
         load_bundle(tmp_path / "thing")
+
+
+def test_the_folder_of_a_run_is_answered_with_the_bundle_in_it(folder: Path) -> None:
+    with pytest.raises(BundleError, match="a training run, not a bundle") as error:
+        load_bundle(folder.parent)
+    assert str(error.value).endswith(f"Give {folder}.")
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "foreign"])
+def test_weights_that_only_the_checksum_vouches_for_are_refused(folder: Path, damage: str) -> None:
+    weights = folder / "model.safetensors"
+    content = {"cut": weights.read_bytes()[:2000], "noise": bytes(range(256)) * 8}
+    if damage == "foreign":
+        save_file({"report.decoder.weight": torch.zeros(2)}, str(weights))
+    else:
+        weights.write_bytes(content[damage])
+    (folder / "checksums.json").unlink()
+    write_checksums(folder)
+    with pytest.raises(BundleError, match="do not fit together"):
+        load_bundle(folder)
 
 
 def resealed(folder: Path, name: str, old: str, new: str) -> Path:
     """The bundle with one text replaced and its checksums made to fit, as a later version's."""
-    from uvlm.models.bundle_files import write_checksums
-
     text = (folder / name).read_text()
     assert old in text
     (folder / name).write_text(text.replace(old, new))
@@ -238,6 +261,8 @@ def resealed(folder: Path, name: str, old: str, new: str) -> Path:
         ("preprocess.json", '"antialias"', '"aliasing"', "unknown key 'aliasing'"),
         ("config.json", '"vision_end_id": 4', '"vision_end_id": 5', "do not fit together"),
         ("config.json", '"ffn": 32', '"ffn": 40', "do not fit together"),
+        ("config.json", '"region": "chest"', '"region": 3', "region: expected str, got 3"),
+        ("config.json", '"patch": [', '"patch": ["a", ', "patch: expected 3 values, got 4"),
     ],
 )
 def test_a_bundle_of_another_version_is_refused(

@@ -78,6 +78,10 @@ def test_every_row_has_its_image_and_mask_on_one_grid(made):
     assert len(list(root.rglob("*.nii.gz"))) == 24
 
 
+def test_the_studies_say_that_they_are_synthetic(made):
+    assert (made[0] / "dataset/source.txt").read_text() == "synthetic chest studies\n"
+
+
 def test_labels_of_undrawable_classes_are_empty_and_named(made):
     root, result = made
     refused = {lost.label for lost in result.left_out}

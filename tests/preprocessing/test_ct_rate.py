@@ -66,6 +66,20 @@ def test_the_catalog_says_what_it_is(prepared):
     assert catalog.segmentation == {"heart": 1, "lung": 2, "body": 3}
 
 
+def test_the_catalog_is_named_after_its_source_not_after_a_folder(made, prepared, source, tmp_path):
+    assert prepared[1].name == "CT-RATE"
+    (source / "dataset/source.txt").write_text("Chest CT of our\nhospital\n")
+    summary = prepare_ct_rate(source, tmp_path / "out", SPEC)
+    assert read_catalog(summary.catalog).name == "Chest CT of our hospital"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
+def test_a_source_that_says_nothing_is_refused(source, tmp_path, content):
+    (source / "dataset/source.txt").write_bytes(content)
+    with pytest.raises(CatalogError, match=r"source\.txt: it holds no text"):
+        prepare_ct_rate(source, tmp_path / "out", SPEC)
+
+
 def test_reports_are_joined_and_lose_empty_sections(prepared):
     _, catalog = prepared
     assert catalog.rows[0].report == "Findings: Lungs of train_1_a_1 are clear."
@@ -228,6 +242,21 @@ def test_a_foreign_catalog_is_not_replaced(made, tmp_path):
     with pytest.raises(CatalogError, match="prepared in another way"):
         prepare_ct_rate(made, tmp_path, SPEC)
     assert (tmp_path / "catalog.csv").read_text() == "mine"
+
+
+def test_a_foreign_errors_csv_is_not_replaced(made, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "errors.csv").write_text("mine")
+    with pytest.raises(CatalogError, match="did not write"):
+        prepare_ct_rate(made, tmp_path / "out", SPEC)
+    assert (tmp_path / "out" / "errors.csv").read_text() == "mine"
+
+
+def test_a_file_in_place_of_the_folder_is_refused(made, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(CatalogError, match="Choose another --out"):
+        prepare_ct_rate(made, tmp_path / "out", SPEC)
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_the_source_is_left_as_it_was(made, prepared):

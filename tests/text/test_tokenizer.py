@@ -97,6 +97,24 @@ def test_missing_special_tokens_are_added_at_the_end_and_reported(tmp_path, capl
     assert "added <|endoftext|>, <|vision_start|>, <|vision_end|>" in caplog.text
 
 
+def test_a_tokenizer_that_changes_numbers_is_told_so(tmp_path, caplog):
+    backend = tokenizers.Tokenizer(tokenizers.models.WordPiece({"[UNK]": 0}, unk_token="[UNK]"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    trainer = tokenizers.trainers.WordPieceTrainer(special_tokens=["[UNK]"], show_progress=False)
+    backend.decoder = tokenizers.decoders.WordPiece()
+    backend.train_from_iterator(["Nodule of 1.5 x 2 cm in S6, (70%)."], trainer)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    Tokenizer.load(tmp_path)
+    assert "does not come back as it was" in caplog.text
+    assert "1. 5" in caplog.text
+
+
+def test_a_byte_level_tokenizer_loads_without_a_word(tmp_path, caplog):
+    train_tokenizer(REPORTS, vocab_size=300).save(tmp_path)
+    Tokenizer.load(tmp_path)
+    assert caplog.text == ""
+
+
 def test_a_foreign_length_limit_does_not_cut_reports(tmp_path):
     loaded = Tokenizer.load(foreign(tmp_path / "tokenizer.json", []))
     assert loaded.decode(loaded.encode(REPORTS[0])) == REPORTS[0]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from uvlm.errors import ConfigError, InputError, TrainingDivergedError
+from uvlm.errors import CatalogError, ConfigError, InputError, TrainingDivergedError
 from uvlm.models.bundle import load_bundle
 from uvlm.training import run as run_module
 from uvlm.training.config import RunConfig
@@ -121,6 +121,14 @@ def test_a_folder_in_use_is_refused_and_left_alone(tiny_run: Build, tmp_path: Pa
     with pytest.raises(InputError, match="not empty"):
         train(replace(tiny_run("segmentation"), out=tmp_path))
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_run_that_cannot_begin_leaves_no_folder(tiny_run: Build, tmp_path: Path):
+    config = tiny_run("segmentation")
+    data = replace(config.data, shape=(16, 16, 16))
+    with pytest.raises(CatalogError):
+        train(replace(config, data=data, out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_resuming_with_other_settings_is_refused(tiny_run: Build, tmp_path: Path):

@@ -44,14 +44,13 @@ def main(argv: Sequence[str]) -> int:
     pipeline = Pipeline.load(args.model, device=args.device)
     pipeline.require("classification")
 
-    def work(path: Path) -> None:
+    def work(path: Path) -> str:
         findings = pipeline.classify(path, args.series)
         if args.out is not None:
-            print(findings.write(args.out).markdown)
-        elif args.json:
-            print(json.dumps(findings.to_dict(), ensure_ascii=False, allow_nan=False))
-        else:
-            print(_table(findings))
+            return str(findings.write(args.out).markdown)
+        if args.json:
+            return json.dumps(findings.to_dict(), ensure_ascii=False, allow_nan=False)
+        return _table(findings)
 
     outcome = run_studies(names, work, args.out)
     if args.json:

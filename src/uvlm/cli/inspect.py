@@ -48,6 +48,10 @@ def describe(path: Path, series: str | None = None, picture: Path | None = None)
     from uvlm.errors import ImageError
     from uvlm.imaging.readers import read_volume
 
+    if picture is not None:
+        from uvlm.imaging.picture import png_path
+
+        png_path(picture)
     try:
         volume = read_volume(path, series=series)
     except ImageError as refused:

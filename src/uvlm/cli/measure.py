@@ -40,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
     if args.names and args.mask.is_dir():
         raise InputError.about(args.names, "names given for a folder", "Files name their class.")
+    if args.json:
+        _refuse_output(args.json, args.names)
 
     from uvlm.imaging.audit import audit
     from uvlm.imaging.readers import read_volume
@@ -55,6 +57,12 @@ def main(argv: Sequence[str]) -> int:
         facts = {"ct": str(args.ct), "mask": str(args.mask), "hu_verdict": verdict.verdict}
         write_json(args.json, {**facts, "classes": classes})
     return 0
+
+
+def _refuse_output(out: Path, names: Path | None) -> None:
+    """What was given to read is never replaced by what is written."""
+    if out.suffix.lower() != ".json" or (names and names.resolve() == out.resolve()):
+        raise InputError.about(out, "no name for the numbers", "Give a new one that ends in .json.")
 
 
 def read_names(path: Path) -> dict[int, str]:

@@ -55,9 +55,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
+    picture = args.picture if args.command == "sheet" else args.sheet
+    if picture is not None:
+        from uvlm.imaging.picture import png_path
+
+        png_path(picture)
     if args.command == "make":
         _make(args)
-    picture = args.picture if args.command == "sheet" else args.sheet
     if picture is not None:
         from uvlm.phantom.sheet import draw_sheet
 

@@ -36,11 +36,11 @@ def main(argv: Sequence[str]) -> int:
     pipeline = Pipeline.load(args.model, device=args.device)
     pipeline.require("report")
 
-    def work(path: Path) -> None:
+    def work(path: Path) -> str:
         findings = pipeline.report(path, args.series, max_new_tokens=args.max_new_tokens)
         written = findings.write(args.out)
-        print(written.markdown)
-        for flag in findings.flags:
-            print(f"  WARNING: {flag}")
+        return "\n".join(
+            [str(written.markdown), *(f"  WARNING: {flag}" for flag in findings.flags)]
+        )
 
     return run_studies(names, work, args.out).exit_code

@@ -40,11 +40,9 @@ def main(argv: Sequence[str]) -> int:
     pipeline = Pipeline.load(args.model, device=args.device)
     pipeline.require("segmentation")
 
-    def work(path: Path) -> None:
+    def work(path: Path) -> str:
         findings = pipeline.segment(path, args.series)
         written = findings.write(args.out, statistics=args.statistics)
-        print(written.mask)
-        for flag in findings.flags:
-            print(f"  WARNING: {flag}")
+        return "\n".join([str(written.mask), *(f"  WARNING: {flag}" for flag in findings.flags)])
 
     return run_studies(names, work, args.out).exit_code

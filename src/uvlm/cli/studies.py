@@ -101,30 +101,37 @@ def study_names(inputs: Sequence[Path]) -> dict[str, Path]:
 
 
 def run_studies(
-    names: dict[str, Path], work: Callable[[Path], None], out: Path | None = None
+    names: dict[str, Path], work: Callable[[Path], str], out: Path | None = None
 ) -> Outcome:
-    """Call `work` for each study; with `out`, several studies' failures go to its errors.csv.
+    """Print what `work` says of each study; with `out`, several studies' failures are recorded.
 
     Raises:
         UvlmError: of the only study.
     """
     from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
     outcome = Outcome(total=len(names))
-    for name, path in tqdm(names.items(), unit="study", disable=len(names) == 1):
-        try:
-            work(path)
-        except Exception as error:  # one study must not stop the others
-            if len(names) == 1:
-                raise
-            known = isinstance(error, UvlmError)
-            text = str(error) if known else f"{type(error).__name__}: {error}"
-            code = error.exit_code if isinstance(error, UvlmError) else 1
-            log.error("%s", text, exc_info=None if known else error)
-            outcome.failures.append(Failure(name, " ".join(text.split()), code))
+    with logging_redirect_tqdm():  # lines above the bar, never in it
+        for name, path in tqdm(names.items(), unit="study", disable=len(names) == 1):
+            try:
+                tqdm.write(work(path))
+            except Exception as error:  # one study must not stop the others
+                if len(names) == 1:
+                    raise
+                outcome.failures.append(_failure(name, error))
     if out is not None and outcome.failures:
         _record(outcome.failures, out)
     return outcome
+
+
+def _failure(name: str, error: Exception) -> Failure:
+    """Log an error; one that is no UvlmError is a bug, so with its traceback."""
+    known = isinstance(error, UvlmError)
+    text = str(error) if known else f"{type(error).__name__}: {error}"
+    log.error("%s", text, exc_info=None if known else error)
+    code = error.exit_code if isinstance(error, UvlmError) else 1
+    return Failure(name, " ".join(text.split()), code)
 
 
 def _record(failures: Sequence[Failure], out: Path) -> None:

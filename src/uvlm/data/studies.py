@@ -52,7 +52,7 @@ class Studies:
     @property
     def trained_on(self) -> str:
         """One line for the model card."""
-        return f"{' + '.join(self.names)} ({len(self.train)} series)"
+        return f"{' + '.join(dict.fromkeys(self.names))} ({len(self.train)} series)"
 
 
 def load_studies(config: DataConfig, need: Sequence[Need]) -> Studies:

@@ -4,9 +4,11 @@ Rules, in order; the first that applies gives the verdict:
 
 1. One value throughout, or a range no 16-bit scanner writes: `unknown`.
 2. Padding is an exact value found at a corner of the volume that holds at least 0.5 % of the voxels
-   and is either the lowest with a gap of 50 above it (-3024, -2000, ...) or has twenty times as
-   many as its neighbours (0 outside the body). It is left out of everything that follows, unless
-   the verdict shows that it is air or above: then it was clipped there.
+   and is either the lowest with next to nothing in the 50 above it (-3024, -2000, ...) or twenty
+   times as frequent as its neighbours (0 outside the body). It is left out of everything that follows,
+   unless the verdict shows that it is air or above: then it was clipped there. Resampling smears
+   padding over the values between it and air: where such an exact value lies below -1100 HU and at
+   most 25 % of the other voxels do, none of these says anything about materials.
 3. The central 99 % of the values span less than 60, with fractions (or less than 30 without):
    `scaled` (z-scored, 0 to 1, -1 to 1). Values from exactly 0 to 255: `scaled` (8-bit window).
 4. The lowest and highest value, when they hold at least 0.2 % of the voxels and five times their
@@ -17,8 +19,10 @@ Rules, in order; the first that applies gives the verdict:
    least 0.5 % lie below -30 HU, since every patient has fat or air (where an intercept applied
    twice was clipped they may be cut off). The best is `hu` (offset 0), `shifted` (positive: stored
    values whose intercept was not applied) or `twice` (negative: intercept applied twice).
-6. If none counts, offsets that put a peak of the histogram on a material are tried: `shifted` by
-   an unusual amount if its misfit is below 0.3. Otherwise `unknown`.
+6. If none counts, values within one organ are `hu`, with a warning: some negative, at least 95 %
+   between -180 and 300 HU, a peak among them, misfit at offset 0 below 0.6.
+7. Then offsets that put a peak of the histogram on a material are tried: `shifted` by an unusual
+   amount if its misfit is below 0.3. Otherwise `unknown`.
 
 Only `hu` is usable; `check` refuses the others and says what to do. Warnings never refuse.
 """
@@ -61,6 +65,12 @@ UNUSUAL_MISFIT = 0.3
 MAX_RANGE = 131_072.0
 PERCENTILES = (0.5, 5.0, 25.0, 50.0, 75.0, 95.0, 99.5)
 PADDING_GAP = 50
+GAP_SHARE = 0.02
+"""Of the padding's own count, what resampling may have smeared into the gap."""
+SMEAR_HU = -1100.0
+"""Nothing in a scanner is darker but padding, exact or smeared."""
+MOST_SMEARED = 0.25
+"""Of the voxels inside; more is a material under a wrong offset."""
 SHORT_MM = 30.0
 COARSE_MM = 7.5
 LUNG_LOST_HU = -500.0
@@ -71,6 +81,7 @@ NOT_CT = "Give a CT in Hounsfield units; MR, PET and masks cannot be used."
 NORMALISED = (
     "they look normalised (z-score, 0 to 1), not like HU. Give the CT before normalisation."
 )
+ONE_ORGAN = "Neither fat nor air is in view, so that the values are HU is likely but not certain."
 WINDOWED = "they look like an 8-bit window, not like HU. Give the CT before windowing."
 
 
@@ -133,6 +144,7 @@ class _Ruling:
     reason: str
     offset: float | None = None
     misfit: float | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +164,14 @@ class _Values:
     def core(self) -> Histogram:
         """Without padding and without the values at which it was clipped."""
         return self.everything.without(self.padding, *self.clipped)
+
+    def core_at(self, offset: float) -> Histogram:
+        """The same, and without smeared padding if values are HU + offset."""
+        floor = offset + SMEAR_HU
+        exact = [value for value in self.everything.spikes(0.005) if value < floor]
+        rest = self.core.without(*exact)
+        smeared = bool(exact) and rest.share(rest.low, floor) <= MOST_SMEARED
+        return rest.above(floor) if smeared else self.core
 
     @property
     def padding_share(self) -> float:
@@ -215,7 +235,8 @@ def _find_padding(array: NDArray[Any], hist: Histogram) -> float | None:
     candidates = []
     for corner in np.unique(array[:: len(array) - 1 or 1, [0, 0, -1, -1], [0, -1, 0, -1]]):
         value, count = float(np.rint(corner)), hist.count(float(corner))
-        lowest = value == hist.first and hist.share(value + 1, value + PADDING_GAP) < 1e-4
+        gap = hist.share(value + 1, value + PADDING_GAP) * hist.total
+        lowest = value == hist.first and gap < GAP_SHARE * count
         beside = [hist.count(value + step) for step in (-3, -2, -1, 1, 2, 3)]
         alone = value != hist.first and count > 20 * float(np.mean(beside))
         if count >= 0.005 * hist.total and (lowest or alone):
@@ -255,21 +276,24 @@ def _rule(array: NDArray[Any], low: float, high: float, values: _Values | None) 
         return _Ruling("scaled", f"The values run from {low:.4g} to {high:.4g}: {NORMALISED}")
     if low == 0 and 254.5 <= high <= 255:
         return _Ruling("scaled", f"The values run from 0 to 255: {WINDOWED}")
-    return _fit(values.core, inside)
+    return _fit(values)
 
 
-def _fit(core: Histogram, inside: Histogram) -> _Ruling:
-    """Rules 5 and 6."""
-    fits = [(misfit(core, offset), handicap, offset) for offset, handicap in OFFSETS]
+def _fit(values: _Values) -> _Ruling:
+    """Rules 5 to 7."""
+    core = values.core
+    fits = [(misfit(values.core_at(o), o), handicap, o) for o, handicap in OFFSETS]
     likely = [
         (found + handicap, found, offset)
         for found, handicap, offset in fits
-        if found < ACCEPTED_MISFIT and _has_body(core, inside, offset)
+        if found < ACCEPTED_MISFIT and _has_body(values, values.core_at(offset), offset)
     ]
     if likely:
         _, found, offset = min(likely)
         return _explain(offset, found)
-    unusual = [(misfit(core, o), o) for o in peak_offsets(core) if _has_body(core, inside, o)]
+    if fits[0][0] < ACCEPTED_MISFIT and _within_one_organ(core):
+        return replace(_explain(0.0, fits[0][0]), warning=ONE_ORGAN)
+    unusual = [(misfit(core, o), o) for o in peak_offsets(core) if _has_body(values, core, o)]
     if unusual and min(unusual)[0] < UNUSUAL_MISFIT:
         found, offset = min(unusual)
         return _explain(float(round(offset)), found)
@@ -282,11 +306,16 @@ def _fit(core: Histogram, inside: Histogram) -> _Ruling:
     )
 
 
-def _has_body(core: Histogram, inside: Histogram, offset: float) -> bool:
+def _has_body(values: _Values, core: Histogram, offset: float) -> bool:
     tissue = core.share(offset - 180, offset + 200)
-    fat_or_air = inside.share(inside.low, offset - 30)
-    cut_off = offset < 0 and core.first > inside.first
+    fat_or_air = values.inside.share(values.inside.low, offset - 30)
+    cut_off = offset < 0 and core.first > values.everything.first
     return tissue >= 0.01 and (fat_or_air >= 0.005 or cut_off) and has_tissue_peak(core, offset)
+
+
+def _within_one_organ(core: Histogram) -> bool:
+    """Negative values tell it from MR and PET."""
+    return core.first < 0 and core.share(-180, 300) >= 0.95 and has_tissue_peak(core, 0.0)
 
 
 def _explain(offset: float, found: float) -> _Ruling:
@@ -321,7 +350,7 @@ def _look(
 ) -> tuple[tuple[Landmark, ...], RegionGuess]:
     if values is None or ruling.offset is None:
         return (), RegionGuess("unknown", {}, {})
-    landmarks = find_landmarks(values.core, ruling.offset)
+    landmarks = find_landmarks(values.core_at(ruling.offset), ruling.offset)
     floor = values.clipped[0]
     if floor is not None and floor - ruling.offset > LUNG_LOST_HU:
         return landmarks, RegionGuess("unknown", {}, {})
@@ -341,6 +370,8 @@ def _warnings(
 ) -> tuple[str, ...]:
     found = []
     length = volume.shape[0] * volume.spacing[0]
+    if ruling.warning:
+        found.append(ruling.warning)
     if values is not None and ruling.offset is not None:
         found += _value_warnings(values, ruling.offset)
         if region == "unknown":

@@ -192,6 +192,8 @@ def _header(path: Path, source: Source) -> Any | None:
             # Files from before 1993 lack the preamble and start with group 0008.
             bare = start[:2] == b"\x08\x00" and len(start) == 132
             if start[128:] != b"DICM" and not bare:
+                if len(start) < 132 and source.name.lower().endswith(".dcm"):
+                    raise _damaged(path, source)
                 return None
             file.seek(0)
             data = pydicom.dcmread(
@@ -199,6 +201,8 @@ def _header(path: Path, source: Source) -> Any | None:
             )
         _convert(data)
         return data
+    except ImageError:
+        raise
     # A damaged header makes pydicom raise nearly anything.
     except Exception as error:
         if bare:

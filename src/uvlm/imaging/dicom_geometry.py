@@ -161,7 +161,7 @@ def stack(path: Path, frames: Sequence[Frame]) -> Stack:
         )
     positions = np.array([place[0].position for place in places])
     depths = np.asarray(positions @ normal, np.float64)
-    _refuse_gaps(path, depths)
+    _refuse_gaps(path, places, depths)
     uneven, slices = _evenness(depths, notes)
     affine = _affine(path, kept[0], positions, depths, slices, notes)
     return Stack(tuple(map(tuple, places)), depths, affine, slices, uneven, tuple(notes))
@@ -202,11 +202,14 @@ def _one_plane(path: Path, frames: Sequence[Frame], notes: list[str]) -> list[Fr
     return kept
 
 
-def _refuse_gaps(path: Path, depths: NDArray[np.float64]) -> None:
+def _refuse_gaps(
+    path: Path, places: Sequence[Sequence[Frame]], depths: NDArray[np.float64]
+) -> None:
     distances = np.diff(depths)
     usual = float(np.median(distances))
-    gaps = np.flatnonzero(distances >= GAP * usual)
-    if len(gaps) == 0:
+    wide = np.flatnonzero(distances >= GAP * usual)
+    gaps = [i for i in wide if not _thicker_stack(places, distances, int(i))]
+    if not gaps:
         return
     missing = sum(max(1, round(float(distances[i]) / usual) - 1) for i in gaps)
     where = ", ".join(f"{depths[i]:.1f} and {depths[i + 1]:.1f} mm" for i in gaps[:5])
@@ -217,6 +220,28 @@ def _refuse_gaps(path: Path, depths: NDArray[np.float64]) -> None:
         f"{usual:.2f} mm)",
         "Export the series again with every slice.",
     )
+
+
+def _thicker_stack(
+    places: Sequence[Sequence[Frame]], distances: NDArray[np.float64], gap: int
+) -> bool:
+    """Whether a gap belongs to a run of thicker slices, as a sequential head scan has above 5 mm.
+
+    At least three equal distances in a row, each filled by the thickness of its slice.
+    """
+    alike = np.abs(distances - distances[gap]) <= 0.1 * distances[gap]
+    run = np.split(np.arange(len(alike)), np.flatnonzero(np.diff(alike)) + 1)
+    length = next(len(part) for part in run if gap in part)
+    thick = [_thickness(places[place][0]) for place in (gap, gap + 1)]
+    return length >= 3 and max(thick) >= 0.9 * float(distances[gap])
+
+
+def _thickness(frame: Frame) -> float:
+    """mm; 0 where the header does not say."""
+    value = functional_group(
+        frame.header.data, frame.index, "PixelMeasuresSequence", "SliceThickness"
+    )
+    return float(value or 0.0)
 
 
 def _evenness(depths: NDArray[np.float64], notes: list[str]) -> tuple[bool, int]:

@@ -80,6 +80,22 @@ class Histogram:
         place = round(value) - self.low
         return int(self.counts[place]) if 0 <= place < len(self.counts) else 0
 
+    def spikes(self, share: float) -> list[int]:
+        """Values that hold at least `share` of the voxels and twenty times their neighbours'."""
+        often = (np.flatnonzero(self.counts >= max(1.0, share * self.total)) + self.low).tolist()
+        around = (-3, -2, -1, 1, 2, 3)
+        return [
+            value
+            for value in often
+            if self.count(value) > 20 * np.mean([self.count(value + step) for step in around])
+        ]
+
+    def above(self, low: float) -> Histogram:
+        """The same without the values below `low`."""
+        counts = self.counts.copy()
+        counts[: max(0, int(np.ceil(low)) - self.low)] = 0
+        return Histogram(self.low, counts)
+
     def without(self, *values: float | None) -> Histogram:
         """The same without the voxels of these exact values."""
         counts = self.counts.copy()

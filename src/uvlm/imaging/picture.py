@@ -9,6 +9,7 @@ along its own axes, turned to the closest LPS order.
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from uvlm.errors import InputError
 from uvlm.imaging.geometry import to_lps
 from uvlm.imaging.volume import Volume
 
-__all__ = ["LUNG_WINDOW", "SOFT_WINDOW", "three_planes"]
+__all__ = ["LUNG_WINDOW", "SOFT_WINDOW", "png_path", "save_png", "three_planes"]
 
 SOFT_WINDOW = (-160.0, 240.0)
 """HU shown from black to white for soft tissue."""
@@ -47,6 +49,9 @@ def three_planes(
 
     `mask` lies on the grid of `volume` (z, y, x); each of its labels gets a colour. `window` is
     the range of HU shown from black to white. The file is written whole or not at all.
+
+    Raises:
+        InputError: the name does not end in .png, or the file cannot be written.
     """
     turned, turn = to_lps(volume)
     labels = None if mask is None else turn.apply(mask.array)
@@ -58,11 +63,33 @@ def three_planes(
     for panel in panels:
         sheet.paste(panel, (left, (height - panel.height) // 2))
         left += panel.width + MARGIN
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    sheet.save(partial, format="PNG")
-    os.replace(partial, target)
+    save_png(sheet, Path(path))
+
+
+def save_png(picture: Image.Image, path: Path) -> None:
+    """Write `path` whole or not at all.
+
+    Raises:
+        InputError: the name is not one of a PNG, or the file cannot be written.
+    """
+    png_path(path)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(partial, format="PNG")
+        os.replace(partial, path)
+    except OSError as error:
+        found = f"cannot be written ({error.strerror})"
+        raise InputError.about(path, found, "Give another place.") from None
+    finally:
+        if path.parent.is_dir():
+            partial.unlink(missing_ok=True)
+
+
+def png_path(path: Path) -> None:
+    """Raise InputError unless a picture may have this name: so no CT is ever replaced by one."""
+    if path.suffix.lower() != ".png":
+        raise InputError.about(path, "no name for a picture", "Give a name that ends in .png.")
 
 
 def _planes(volume: Volume, labels: NDArray[Any] | None) -> list[Plane]:

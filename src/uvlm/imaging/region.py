@@ -4,13 +4,15 @@ The volume is turned to LPS and averaged to blocks of about 4 mm. In each axial 
 the largest piece of tissue with everything inside it, and five numbers decide what the slice is:
 
     lung     share of the body that is lung-dense air (-980 to -450 HU), thin rims opened away
-    bone     share above 280 HU;  lateral: the same, farther than 0.18 body widths from the middle
+    bone     share above 280 HU;  lateral: the same, farther than 0.18 body widths from the middle,
+             where a tenth of it exceeds 500 HU: contrast medium in kidneys and bowel seldom does
     ring     share enclosed by bone: a skull encloses most of its slice, a spine next to nothing
     width    of the body in mm;  pieces: bodies of similar size (two thighs, two feet)
 
 A slice is `head` when ring is at least 0.4; `extremity` with two pieces, or narrower than 200 mm
-with at least 5 % bone; `pelvis` with at least 1.5 % lateral bone and under 4 % lung; otherwise
-`abdomen`. A run of slices with at least 8 % lung is `chest` if it reaches 25 % somewhere or is
+with at least 5 % bone; `pelvis` with at least 1.5 % lateral bone and under 4 % lung, unless 40 mm
+of abdomen lie below it (then it is kidneys or bowel full of contrast medium); otherwise `abdomen`.
+A run of slices with at least 8 % lung is `chest` if it reaches 25 % somewhere or is
 80 mm long: lungs full of fluid still run on, while the lung bases over the liver are short. Slices
 above the highest chest slice belong to the chest too (apices, shoulders).
 
@@ -37,6 +39,8 @@ BLOCK_MM = 4.0
 PARTS = ("head", "chest", "abdomen", "pelvis", "extremity")
 LONG_ENOUGH_MM = {"chest": 100.0, "abdomen": 150.0}
 SOME_LUNG, MUCH_LUNG, LONG_LUNG_MM = 0.08, 0.25, 80.0
+COMPACT_HU, COMPACT_SHARE = 500.0, 0.1
+ABDOMEN_BELOW_MM = 40.0
 MIN_BODY_CM2 = 20.0
 MIN_BONE = 0.001
 OUTSIDE_AIR_HU = -930.0
@@ -134,7 +138,10 @@ def _measure(hu: NDArray[np.float32], dy: float, dx: float) -> _Slice | None:
     bone = body & (hu > 280)
     columns = np.flatnonzero(body.any(axis=0))
     width = len(columns) * dx
-    off_middle = np.abs(np.nonzero(bone)[1] - columns.mean()) * dx > 0.18 * width
+    aside = np.abs(np.arange(hu.shape[1]) - columns.mean()) * dx > 0.18 * width
+    lateral = hu[bone & aside]
+    if (lateral > COMPACT_HU).sum() < COMPACT_SHARE * lateral.size:
+        lateral = lateral[:0]
     enclosed = ndimage.binary_fill_holes(ndimage.binary_closing(bone))
     return _Slice(
         area_cm2=area * dy * dx / 100,
@@ -142,7 +149,7 @@ def _measure(hu: NDArray[np.float32], dy: float, dx: float) -> _Slice | None:
         pieces=int((sizes >= 0.5 * sizes.max()).sum()),
         lung=float(lung.sum()) / area,
         bone=float(bone.sum()) / area,
-        lateral=float(off_middle.sum()) / area,
+        lateral=lateral.size / area,
         ring=float(enclosed.sum()) / area,
     )
 
@@ -165,6 +172,9 @@ def _fill(hu: NDArray[np.float32], tissue: NDArray[np.bool_]) -> NDArray[np.bool
 def _parts(slices: list[_Slice], dz: float) -> list[str]:
     """The part each slice belongs to; slices run from the feet to the head."""
     parts = [_part(s) for s in slices]
+    below = np.cumsum([part == "abdomen" for part in parts]) * dz
+    for place in np.flatnonzero(below >= ABDOMEN_BELOW_MM):
+        parts[place] = "abdomen" if parts[place] == "pelvis" else parts[place]
     runs, _ = ndimage.label([s.lung >= SOME_LUNG for s in slices])
     for (run,) in ndimage.find_objects(runs):
         much = any(s.lung >= MUCH_LUNG for s in slices[run])

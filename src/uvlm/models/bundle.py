@@ -115,7 +115,7 @@ def load_bundle(folder: Path | str) -> Bundle:
     try:
         _check_tokenizer(info.parts, tokenizer)
         modules = _build_modules(info.parts, folder / WEIGHTS)
-    except (SafetensorError, ConfigError, RuntimeError, KeyError) as error:
+    except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise BundleError.about(
             folder, f"its files do not fit together ({error})", REMEDY
         ) from error
@@ -183,7 +183,7 @@ def _equal(a: Tensor | None, b: Tensor) -> bool:
 
 def _build_modules(parts: Mapping[str, Part], weights: Path) -> dict[str, nn.Module]:
     with safe_open(weights, framework="pt") as file:
-        shared: dict[str, str] = json.loads(file.metadata()["shared"])
+        shared: dict[str, str] = json.loads((file.metadata() or {})["shared"])
         # Clones are aligned, as fresh weights are, so that both compute the same to the last bit;
         # and nothing depends on the file afterwards.
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118

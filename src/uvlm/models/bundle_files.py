@@ -91,6 +91,16 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Described:
+    """What config.json says of a part beside its network."""
+
+    region: str
+    trained_on: str
+    patch: Grid | None
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class BundleInfo:
     """All a bundle says about itself, its weights aside."""
 
@@ -144,8 +154,7 @@ def verify(folder: Path, skip: tuple[str, ...] = ()) -> None:
     Raises:
         BundleError: naming the file that is missing or altered.
     """
-    if not folder.is_dir():
-        raise BundleError.about(folder, "no such folder", "Give the folder that training wrote.")
+    _refuse_other(folder)
     expected = _read_json(folder / CHECKSUMS)
     for name in dict.fromkeys((*REQUIRED, *expected)):
         file = folder / name
@@ -155,6 +164,21 @@ def verify(folder: Path, skip: tuple[str, ...] = ()) -> None:
             raise BundleError.about(file, "the file is missing", REMEDY)
         if name not in skip and _sha256(file) != expected[name]:
             raise BundleError.about(file, "the file was altered since it was written", REMEDY)
+
+
+def _refuse_other(folder: Path) -> None:
+    """Refuse what is no bundle at all; a run's folder, easily mistaken for one, is told apart."""
+    found = "no such folder"
+    if folder.is_dir():
+        if any((folder / name).exists() for name in (CHECKSUMS, WEIGHTS)):
+            return
+        inner = folder / "bundle"
+        if (inner / CHECKSUMS).is_file():
+            raise BundleError.about(folder, "it is a training run, not a bundle", f"Give {inner}.")
+        found = f"it is not a bundle, it holds neither {CHECKSUMS} nor {WEIGHTS}"
+    elif folder.exists():
+        found = "it is a file, not a bundle"
+    raise BundleError.about(folder, found, "Give the folder `bundle` that training wrote.")
 
 
 def write_descriptions(folder: Path, parts: Mapping[str, Part], prompt: str | None) -> None:
@@ -189,15 +213,17 @@ def _part_to_dict(part: Part) -> dict[str, Any]:
 def _part_from_dict(name: str, values: Mapping[str, Any], spec: Mapping[str, Any]) -> Part:
     if name not in PARTS:
         raise ConfigError(f"unknown part {name!r}")
+    others = {key: value for key, value in values.items() if key != "config"}
+    described = from_dict(_Described, others, name)
     # `config` and `spec` have one type per task, which the field's union cannot tell.
     return Part(
         task=name,
         config=from_dict(PARTS[name], values["config"], f"{name}.config"),
         spec=from_dict(PreprocessSpec, spec, f"{name}.spec"),
-        region=values["region"],
-        trained_on=values["trained_on"],
-        patch=None if values["patch"] is None else tuple(values["patch"]),
-        metrics=values["metrics"],
+        region=described.region,
+        trained_on=described.trained_on,
+        patch=described.patch,
+        metrics=described.metrics,
     )
 
 

@@ -182,3 +182,5 @@ def write_tables(root: Path, rows: Sequence[Row]) -> None:
     text = json.dumps(names, indent=1) + "\n"
     (folder / "ts_seg").mkdir(exist_ok=True)
     (folder / "ts_seg" / "labels.json").write_text(text, encoding="utf-8")
+    # Carried by the ingest into every model card and report: nobody may take these for patients.
+    (folder / "source.txt").write_text("synthetic chest studies\n", encoding="utf-8")

@@ -40,12 +40,16 @@ def aside(out: Path) -> Iterator[Path]:
     """A folder beside `out` that becomes `out` when the block ends well, and vanishes otherwise.
 
     Raises:
-        InputError: `out` is a file or a folder that is not empty.
+        InputError: `out` is a file or a folder that is not empty, or cannot be made.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError.about(out, "it exists and is not an empty folder", "Choose a new folder.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        found = f"cannot be made ({error.strerror})"
+        raise InputError.about(out, found, "Choose another folder.") from None
     try:
         yield folder
         folder.chmod(0o755)

@@ -7,7 +7,6 @@ coronal slice with its outline, in the window a radiologist would choose.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from uvlm.errors import InputError
 from uvlm.imaging.geometry import to_lps
 from uvlm.imaging.nifti import read_nifti
+from uvlm.imaging.picture import png_path, save_png
 from uvlm.phantom.abdomen import ABDOMEN_CLASSES
 from uvlm.phantom.classes import CHEST_CLASSES, LOBES
 
@@ -64,8 +64,9 @@ def draw_sheet(out: Path, picture: Path) -> None:
     """Draw the sheet of the studies in `out`, chest or abdomen, to the PNG `picture`.
 
     Raises:
-        InputError: `out` holds no phantom studies.
+        InputError: `out` holds no phantom studies, or the picture cannot be written.
     """
+    png_path(picture)
     if (out / "dataset" / "ts_seg" / "labels.json").is_file():
         names = {value: name for name, value in CHEST_CLASSES.items() if name not in LOBES}
         studies = _chest_studies(out / "dataset")
@@ -86,9 +87,7 @@ def draw_sheet(out: Path, picture: Path) -> None:
     blocks = [_block(names[v], v, found[v]) for v in sorted(found, reverse=True)]
     starts = range(0, len(blocks), COLUMNS)
     rows = [np.concatenate(_padded(blocks[i : i + COLUMNS]), axis=1) for i in starts]
-    aside = picture.with_name(f".{picture.name}.part")
-    Image.fromarray(np.concatenate(rows)).save(aside, format="PNG")
-    os.replace(aside, picture)
+    save_png(Image.fromarray(np.concatenate(rows)), picture)
 
 
 def _chest_studies(folder: Path) -> Iterator[Study]:

@@ -6,6 +6,8 @@
     dataset/radiology_text_reports/{train,validation}_reports.csv
     dataset/multi_abnormality_labels/{train,valid}_predicted_labels.csv
     dataset/metadata/no_chest_{train,valid}.txt                       series to leave out, optional
+    dataset/source.txt                                                what the studies are, if they
+                                                                      are not CT-RATE's; one line
 
 A series is named `train_1_a_1`: patient `train_1`, scan `train_1_a`, reconstruction 1. A series
 without a row in both tables, without report text, or whose voxels are not HU is recorded in
@@ -29,12 +31,15 @@ from uvlm.preprocessing.ct_rate_layout import (
     find_root,
     find_series,
     read_classes,
+    read_source,
     read_tables,
 )
 from uvlm.preprocessing.pipeline import Job, Outcome, run_jobs
 from uvlm.registry import CT_RATE_LABELS
 
 __all__ = ["Summary", "prepare_ct_rate"]
+
+ERRORS_HEADER = "series_id,path,error"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +88,7 @@ def prepare_ct_rate(
                 Outcome(series_id=series.series_id, source=series.image, error=lack)
             )
     jobs = [_job(series, root, out, spec, classes) for series in usable]
-    for name in ("imagesTr", "labelsTr") if classes else ("imagesTr",):
-        (out / name).mkdir(parents=True, exist_ok=True)
+    _make_folders(out, ("imagesTr", "labelsTr") if classes else ("imagesTr",))
     outcomes = run_jobs(jobs, workers)
     rejected = (*found.rejected, *(outcome for outcome in outcomes if outcome.error))
     _write_errors(out / "errors.csv", rejected)
@@ -97,7 +101,7 @@ def prepare_ct_rate(
         raise CatalogError.about(
             root, f"none of {len(rejected)} series can be used", f"See {out / 'errors.csv'}."
         )
-    catalog = _catalog(out, spec, classes, rows)
+    catalog = _catalog(out, read_source(root), spec, classes, rows)
     write_catalog(catalog)
     return Summary(
         catalog=catalog.path,
@@ -108,12 +112,26 @@ def prepare_ct_rate(
     )
 
 
+def _make_folders(out: Path, names: tuple[str, ...]) -> None:
+    try:
+        for name in names:
+            (out / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"cannot be a folder to write into ({error.strerror})"
+        raise CatalogError.about(out, found, "Choose another --out.") from None
+
+
 def _refuse_other(out: Path, spec: PreprocessSpec) -> None:
     """Refuse a folder that holds anything but an earlier run with the same specification."""
     written = any((out / name).exists() for name in ("catalog.csv", "dataset.json"))
     if written and read_spec(out) != spec:
         raise CatalogError.about(
             out, "it holds a dataset that was prepared in another way", "Choose another --out."
+        )
+    errors = out / "errors.csv"
+    if errors.is_file() and not errors.read_bytes().startswith(ERRORS_HEADER.encode()):
+        raise CatalogError.about(
+            errors, "a file that this command did not write", "Choose another --out, or move it."
         )
 
 
@@ -157,11 +175,11 @@ def _row(series: Series, job: Job, tables: Tables) -> Row:
 
 
 def _catalog(
-    out: Path, spec: PreprocessSpec, classes: MaskClasses | None, rows: list[Row]
+    out: Path, name: str, spec: PreprocessSpec, classes: MaskClasses | None, rows: list[Row]
 ) -> Catalog:
     return Catalog(
         path=out / "catalog.csv",
-        name=out.resolve().name,
+        name=name,
         region="chest",
         labels=CT_RATE_LABELS,
         segmentation=classes.names if classes else None,
@@ -173,7 +191,7 @@ def _catalog(
 def _write_errors(path: Path, rejected: tuple[Outcome, ...]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["series_id", "path", "error"])
+    text.write(ERRORS_HEADER + "\n")
     writer.writerows((each.series_id, each.source, each.error) for each in rejected)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text.getvalue())

@@ -22,6 +22,7 @@ __all__ = [
     "find_root",
     "find_series",
     "read_classes",
+    "read_source",
     "read_tables",
 ]
 
@@ -103,6 +104,26 @@ def find_root(folder: Path) -> Path:
         "neither train_fixed nor valid_fixed in it",
         "Give CT-RATE's folder, the one that holds `dataset`.",
     )
+
+
+def read_source(root: Path) -> str:
+    """What the studies are, for model cards: the line of `source.txt`, or CT-RATE without one.
+
+    Raises:
+        CatalogError: it cannot be read, or says nothing.
+    """
+    file = root / "source.txt"
+    if not file.exists():
+        return "CT-RATE"
+    try:
+        name = " ".join(file.read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError):
+        name = ""
+    if not name:
+        raise CatalogError.about(
+            file, "it holds no text", "Write one line that says what the studies are."
+        )
+    return name
 
 
 def find_series(root: Path) -> Found:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 PAD = "<|endoftext|>"
+SAMPLE = "Nodule of 1.5 x 2 cm in S6, (70%)."
 
 SPECIAL_TOKENS: tuple[str, ...] = (PAD, TURN_START, TURN_END, VISION_START, VISION_END)
 """Names as in Qwen's tokenizers, so that one of those needs no new token."""
@@ -115,6 +116,15 @@ class Tokenizer:
                 file,
                 ", ".join(tokenizer.added),
                 tokenizer.vocab_size,
+            )
+        back = tokenizer.decode(tokenizer.encode(SAMPLE)).strip()
+        if back != SAMPLE:
+            log.warning(
+                "%s: text does not come back as it was, %r becomes %r; reports will be written so. "
+                "Byte-level tokenizers keep every character",
+                file,
+                SAMPLE,
+                back,
             )
         return tokenizer
 

@@ -96,22 +96,22 @@ def _tiny_loop(steps: int) -> LoopConfig:
 
 
 def tiny_segmentation() -> RunConfig:
-    """Task 1 on a laptop: whole volumes of 32x64x64."""
+    """Task 1 on a laptop: whole volumes of 32x64x64. AdamW learns in so few steps, SGD does not."""
     return RunConfig(
         model=SegmentationConfig(encoder=TINY_ENCODER),
-        data=_tiny_data(batch_size=4),
-        optim=OptimConfig(name="adamw", lr=2e-3, warmup=20),
-        loop=_tiny_loop(300),
+        data=_tiny_data(batch_size=2),
+        optim=OptimConfig(lr=3e-3, warmup=20),
+        loop=_tiny_loop(800),
     )
 
 
 def tiny_classification() -> RunConfig:
-    """Task 2 on a laptop."""
+    """Task 2 on a laptop: the encoder learns as fast as the head, for it has seen little so far."""
     return RunConfig(
         model=ClassificationConfig(encoder=TINY_ENCODER),
         data=_tiny_data(batch_size=8),
-        optim=OptimConfig(lr=2e-3, encoder_lr=0.3, warmup=20),
-        loop=_tiny_loop(300),
+        optim=OptimConfig(lr=1e-3, warmup=20),
+        loop=_tiny_loop(900),
     )
 
 
@@ -125,5 +125,5 @@ def tiny_report() -> RunConfig:
         ),
         data=_tiny_data(batch_size=8),
         optim=OptimConfig(lr=1e-3, encoder_lr=0.0, warmup=20),
-        loop=_tiny_loop(300),
+        loop=_tiny_loop(450),
     )

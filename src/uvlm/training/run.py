@@ -45,6 +45,8 @@ __all__ = ["NEED", "train"]
 
 log = logging.getLogger(__name__)
 
+CONFIG = "config.json"
+
 NEED: dict[TaskName, tuple[Need, ...]] = {
     "segmentation": SegmentationTask.need,
     "classification": ClassificationTask.need,
@@ -80,11 +82,15 @@ def train(config: RunConfig, *, resume: bool = False) -> Path:
         ConfigError, CatalogError, BundleError: what the run was given cannot be used.
         TrainingDivergedError: see `fit`.
     """
-    out = _open_folder(config, resume)
+    out = _check_folder(config, resume)
     if (out / "bundle").exists():
         log.info("%s: the run is complete", out)
         return out / "bundle"
     session = _prepare(config, out)
+    if session.accelerator.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        _note(out / CONFIG, _settings(config))
+    session.accelerator.wait_for_everyone()
     task, optimizer = _build(session)
     accelerator = session.accelerator
     model = accelerator.unwrap_model(task).model
@@ -104,26 +110,24 @@ def train(config: RunConfig, *, resume: bool = False) -> Path:
     return out / "bundle"
 
 
-def _open_folder(config: RunConfig, resume: bool) -> Path:
-    """Make OUT and note the configuration in it, or see that it is this run's."""
+def _check_folder(config: RunConfig, resume: bool) -> Path:
+    """OUT, if it is empty or holds this run."""
     if config.out is None:
         raise ConfigError("no output folder was given. Name one with --out.")
     out = config.out
-    settings = json.loads(json.dumps(to_dict(replace(config, out=None))))
-    note = out / "config.json"
+    note = out / CONFIG
     if resume and note.exists():
-        _compare(json.loads(note.read_text()), settings, note)
-        return out
-    # Other processes of the same run may have made the folder already; only the first looks.
-    first = os.environ.get("RANK", "0") == "0"
-    if first and out.exists() and any(out.iterdir()):
+        _compare(json.loads(note.read_text()), _settings(config), note)
+    elif out.exists() and any(out.iterdir()):
         raise InputError.about(
             out, "the folder is not empty", "Name a new folder, or continue with --resume."
         )
-    out.mkdir(parents=True, exist_ok=True)
-    if first:
-        _note(note, settings)
     return out
+
+
+def _settings(config: RunConfig) -> Any:
+    """What a resumed run must have in common with the one it continues; it may have moved."""
+    return json.loads(json.dumps(to_dict(replace(config, out=None))))
 
 
 def _note(path: Path, content: Any) -> None:
@@ -202,7 +206,8 @@ def _build(session: Session) -> tuple[Any, Any]:
         handover = load_encoder(model, session.earlier, session.studies.spec)
         _note(session.out / "handover.json", to_dict(handover))
     optimizer = build_optimizer(model, config.optim)
-    return session.accelerator.prepare(_task(config, model), optimizer)  # type: ignore[no-any-return]
+    task, prepared = session.accelerator.prepare(_task(config, model), optimizer)
+    return task, prepared
 
 
 def _model(config: ModelConfig) -> nn.Module:

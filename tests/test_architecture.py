@@ -249,3 +249,15 @@ def test_no_path_of_one_machine_stands_in_the_project():
                 if machine.search(line):
                     wrong.append(f"{path.relative_to(ROOT)}:{number}")
     assert wrong == []
+
+
+def test_every_tested_dependency_has_its_version_in_the_constraints():
+    """The core, `llm` and `metrics`; the extras after them are used by nothing yet."""
+    section = re.search(
+        r"^dependencies = .*?^clinical", (ROOT / "pyproject.toml").read_text("utf-8"), re.M | re.S
+    )
+    assert section is not None
+    needed = set(re.findall(r'"([\w-]+)>=', section[0]))
+    pinned = re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text("utf-8"), re.M)
+    assert "torch" in needed
+    assert needed - set(pinned) == set()

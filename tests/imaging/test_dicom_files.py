@@ -21,7 +21,7 @@ HU = anatomy()
 def test_files_that_are_not_dicom_are_ignored_and_said(tmp_path):
     write_series(tmp_path / "deep" / "er", HU)
     (tmp_path / "notes.txt").write_text("no image")
-    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "empty").touch()
     volume = read_dicom(tmp_path)
     assert "2 file(s) that are not DICOM were ignored." in volume.provenance.notes
 

@@ -5,10 +5,10 @@ Rules, in order; the first that applies gives the verdict:
 1. One value throughout, or a range no 16-bit scanner writes: `unknown`.
 2. Padding is an exact value found at a corner of the volume that holds at least 0.5 % of the voxels
    and is either the lowest with next to nothing in the 50 above it (-3024, -2000, ...) or twenty
-   times as frequent as its neighbours (0 outside the body). It is left out of everything that follows,
-   unless the verdict shows that it is air or above: then it was clipped there. Resampling smears
-   padding over the values between it and air: where such an exact value lies below -1100 HU and at
-   most 25 % of the other voxels do, none of these says anything about materials.
+   times as frequent as its neighbours (0 outside the body). It is left out of everything that
+   follows, unless the verdict shows that it is air or above: then it was clipped there. Resampling
+   smears padding over the values between it and air: where such an exact value lies below -1100 HU
+   and at most 25 % of the other voxels do, none of these says anything about materials.
 3. The central 99 % of the values span less than 60, with fractions (or less than 30 without):
    `scaled` (z-scored, 0 to 1, -1 to 1). Values from exactly 0 to 255: `scaled` (8-bit window).
 4. The lowest and highest value, when they hold at least 0.2 % of the voxels and five times their

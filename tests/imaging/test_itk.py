@@ -91,10 +91,11 @@ def test_a_missing_data_file_is_refused(tmp_path, name, data):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_text_is_refused(tmp_path, name):
+def test_text_is_refused_with_one_message(tmp_path, capfd, name):
     (tmp_path / name).write_text("hello\n")
-    with pytest.raises(ImageError, match="ITK cannot read it"):
+    with pytest.raises(ImageError, match="no NRRD or MetaImage header"):
         read_itk(tmp_path / name)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_zero_spacing_is_refused(tmp_path):

@@ -39,6 +39,9 @@ def read_itk(path: Path | str, labels: bool = False) -> Volume:
     reader.SetFileName(str(path))
     data = path.read_bytes()
     nrrd = data[:4] == b"NRRD"
+    if not nrrd and b"NDims" not in data[:4096]:
+        # Asked before ITK is, which would also print complaints of its own.
+        raise ImageError.about(path, "no NRRD or MetaImage header", "Export or copy it again.")
     # ITK goes by the name; a file told by its content may have any.
     reader.SetImageIO("NrrdImageIO" if nrrd else "MetaImageIO")
     try:

@@ -109,9 +109,9 @@ def tiny_classification() -> RunConfig:
     """Task 2 on a laptop: the encoder learns as fast as the head, for it has seen little so far."""
     return RunConfig(
         model=ClassificationConfig(encoder=TINY_ENCODER),
-        data=_tiny_data(batch_size=8),
+        data=_tiny_data(batch_size=4),
         optim=OptimConfig(lr=1e-3, warmup=20),
-        loop=_tiny_loop(900),
+        loop=_tiny_loop(1200),
     )
 
 
@@ -125,5 +125,5 @@ def tiny_report() -> RunConfig:
         ),
         data=_tiny_data(batch_size=8),
         optim=OptimConfig(lr=1e-3, encoder_lr=0.0, warmup=20),
-        loop=_tiny_loop(450),
+        loop=_tiny_loop(500),
     )

@@ -96,7 +96,7 @@ def _tiny_loop(steps: int) -> LoopConfig:
 
 
 def tiny_segmentation() -> RunConfig:
-    """Task 1 on a laptop: whole volumes of 32x64x64. AdamW learns in so few steps, SGD does not."""
+    """Task 1 on a laptop: whole volumes of 32x64x64, and AdamW in place of the paper's SGD."""
     return RunConfig(
         model=SegmentationConfig(encoder=TINY_ENCODER),
         data=_tiny_data(batch_size=2),
@@ -106,7 +106,7 @@ def tiny_segmentation() -> RunConfig:
 
 
 def tiny_classification() -> RunConfig:
-    """Task 2 on a laptop: the encoder learns as fast as the head, for it has seen little so far."""
+    """Task 2 on a laptop: the encoder learns at the head's rate, not at a tenth of it."""
     return RunConfig(
         model=ClassificationConfig(encoder=TINY_ENCODER),
         data=_tiny_data(batch_size=4),

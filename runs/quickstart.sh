@@ -16,7 +16,7 @@ if [[ -n $CT ]]; then
     CT=$(cd "$(dirname "$CT")" && pwd)/$(basename "$CT")
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-STUDIES=${STUDIES:-600}
+STUDIES=${STUDIES:-900}
 STEPS=${STEPS:-}
 DEMO=${DEMO:-demo}
 mkdir -p "$DEMO/.done" "$DEMO/reports"
@@ -40,7 +40,7 @@ step() {
 make_studies() {
     rm -rf "$DEMO/raw" # what an interrupted run left
     uvlm phantom make "$DEMO/raw" --studies "$STUDIES" --seed 0 --region chest \
-        --shape 32 64 64 --min-prevalence 0.15
+        --shape 32 64 64 --min-prevalence 0.2
 }
 
 prepare_studies() {

@@ -104,7 +104,7 @@ def test_undrawable_classes_are_not_mentioned():
 
 def test_reports_are_of_a_radiologists_length_and_vary():
     lengths = [len(f.split()) + len(i.split()) for _, f, i in reports()]
-    assert 60 <= np.median(lengths) <= 120
+    assert 80 <= np.median(lengths) <= 180
     assert len({f for _, f, _ in reports()}) == len(reports())
 
 

@@ -1,7 +1,8 @@
-"""Dice over held-out studies, organs and lesions apart.
+"""Dice over held-out studies; organs, bones and lesions apart.
 
-A large organ is a class that is no lesion and whose true volume, median over the studies that show
-it, is at least `LARGE_ML`: below that a coarse grid, not the model, decides the score.
+A large organ is an organ whose true volume, median over the studies that show it, is at least
+`LARGE_ML`: below that a coarse grid, not the model, decides the score. Bones are no organs here:
+a rib holds millilitres enough in all, and is thinner than a voxel of such a grid.
 """
 
 from __future__ import annotations
@@ -16,13 +17,20 @@ __all__ = ["LARGE_ML", "ClassDice", "SegmentationScores", "segmentation_scores"]
 
 LARGE_ML = 100.0
 
+KINDS = ("organ", "bone", "lesion")
+"""In the order of the table."""
+
+BONES = ("rib", "spine", "vertebra", "sternum", "sacrum", "skull", "costalcartilage")
+BONES += ("scapula", "clavicula", "humerus", "femur", "hip")
+"""How the names of bones begin, as TotalSegmentator writes them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassDice:
     """One class over all studies."""
 
     name: str
-    kind: Literal["organ", "lesion"]
+    kind: Literal["organ", "bone", "lesion"]
     dice: float
     """Mean over the studies in which the class is true or predicted; nan if there is none."""
 
@@ -77,13 +85,19 @@ def segmentation_scores(
         rows.append(
             ClassDice(
                 name=name,
-                kind="lesion" if _plain(name) in lesions else "organ",
+                kind=_kind(_plain(name), lesions),
                 dice=_mean(values),
                 studies=len(values),
                 volume_ml=float(np.median(volumes)) if volumes else 0.0,
             )
         )
-    return SegmentationScores(classes=tuple(sorted(rows, key=lambda row: row.kind == "lesion")))
+    return SegmentationScores(classes=tuple(sorted(rows, key=lambda row: KINDS.index(row.kind))))
+
+
+def _kind(name: str, lesions: Collection[str]) -> Literal["organ", "bone", "lesion"]:
+    if name in lesions:
+        return "lesion"
+    return "bone" if name.startswith(BONES) else "organ"
 
 
 def _plain(name: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from uvlm.phantom.chest import ChestStudy
 from uvlm.phantom.classes import LOBE_WORDS, Finding
-from uvlm.phantom.wording import ABNORMAL, IMPRESSION, NORMAL, NORMAL_IMPRESSION
+from uvlm.phantom.wording import ABNORMAL, IMPRESSION, LUNG_GROUPS, NORMAL, NORMAL_IMPRESSION
 
 __all__ = ["write_report"]
 
@@ -69,16 +69,11 @@ def _lungs(
     present = [found[name] for name in LUNG if name in found]
     if len(present) > 1 and rng.random() < 0.25:
         present = present[1:] + present[:1]
-    words = {
-        "Lung nodule": "nodule",
-        "Consolidation": "consolidation",
-        "Lung opacity": "ground-glass opacity",
-    }
-    absent = [word for name, word in words.items() if name in drawable and name not in found]
     said = [_fill(rng, ABNORMAL, finding) for finding in present]
-    if absent:
-        template = _pick(rng, NORMAL["lungs otherwise" if present else "lungs"])
-        said.append(template.format(absent=_join(absent, "or")))
+    for group in LUNG_GROUPS:
+        absent = [word for name, word in group.items() if name in drawable and name not in found]
+        if absent:
+            said.append(_pick(rng, NORMAL["lungs"]).format(absent=_join(absent, "or")))
     return said
 
 
@@ -92,7 +87,7 @@ def _impression(rng: np.random.Generator, findings: Sequence[Finding]) -> str:
 
 def _pick(rng: np.random.Generator, variants: Sequence[str]) -> str:
     """The first variant more often than the others together."""
-    if len(variants) == 1 or rng.random() < 0.6:
+    if len(variants) == 1 or rng.random() < 0.7:
         return variants[0]
     return variants[1 + int(rng.random() * (len(variants) - 1))]
 

@@ -7,7 +7,7 @@ with its noun, {mm} the stated size, {n} a count in words, {grade} mild, moderat
 
 from __future__ import annotations
 
-__all__ = ["ABNORMAL", "IMPRESSION", "NORMAL", "NORMAL_IMPRESSION"]
+__all__ = ["ABNORMAL", "IMPRESSION", "LUNG_GROUPS", "NORMAL", "NORMAL_IMPRESSION"]
 
 NORMAL: dict[str, tuple[str, ...]] = {
     "airways": (
@@ -24,6 +24,14 @@ NORMAL: dict[str, tuple[str, ...]] = {
         "The heart is of normal size.",
         "Heart contour and size are normal.",
     ),
+    "Arterial wall calcification": (
+        "No calcified plaque is seen in the aorta.",
+        "There is no calcification of the aortic wall.",
+    ),
+    "Coronary artery wall calcification": (
+        "No calcified plaque is seen in the coronary arteries.",
+        "There is no coronary calcification.",
+    ),
     "Pericardial effusion": (
         "No pericardial effusion is seen.",
         "There is no pericardial effusion.",
@@ -38,11 +46,6 @@ NORMAL: dict[str, tuple[str, ...]] = {
         "Esophageal caliber is normal.",
     ),
     "lungs": (
-        "No {absent} is seen in either lung.",
-        "Both lungs are normally aerated without {absent}.",
-        "There is no {absent} in the lungs.",
-    ),
-    "lungs otherwise": (
         "No {absent} is seen.",
         "There is no {absent}.",
     ),
@@ -58,6 +61,28 @@ NORMAL: dict[str, tuple[str, ...]] = {
     ),
 }
 """Statement of a normal part of the chest."""
+
+LUNG_GROUPS: tuple[dict[str, str], ...] = (
+    {
+        "Lung nodule": "nodule",
+        "Consolidation": "consolidation",
+        "Lung opacity": "ground-glass opacity",
+    },
+    {
+        "Emphysema": "emphysema",
+        "Mosaic attenuation pattern": "mosaic attenuation",
+        "Interlobular septal thickening": "septal thickening",
+    },
+    {
+        "Peribronchial thickening": "peribronchial thickening",
+        "Bronchiectasis": "bronchiectasis",
+    },
+    {
+        "Atelectasis": "atelectasis",
+        "Pulmonary fibrotic sequela": "fibrotic sequela",
+    },
+)
+"""Abnormalities of the lungs that one sentence denies together, by the word it uses."""
 
 ABNORMAL: dict[str, tuple[str, ...]] = {
     "Medical material pacemaker": (

@@ -101,7 +101,7 @@ def tiny_segmentation() -> RunConfig:
         model=SegmentationConfig(encoder=TINY_ENCODER),
         data=_tiny_data(batch_size=2),
         optim=OptimConfig(lr=3e-3, warmup=20),
-        loop=_tiny_loop(800),
+        loop=_tiny_loop(700),
     )
 
 
@@ -109,9 +109,9 @@ def tiny_classification() -> RunConfig:
     """Task 2 on a laptop: the encoder learns at the head's rate, not at a tenth of it."""
     return RunConfig(
         model=ClassificationConfig(encoder=TINY_ENCODER),
-        data=_tiny_data(batch_size=4),
+        data=_tiny_data(batch_size=8),
         optim=OptimConfig(lr=1e-3, warmup=20),
-        loop=_tiny_loop(1200),
+        loop=_tiny_loop(1000),
     )
 
 
@@ -125,5 +125,5 @@ def tiny_report() -> RunConfig:
         ),
         data=_tiny_data(batch_size=8),
         optim=OptimConfig(lr=1e-3, encoder_lr=0.0, warmup=20),
-        loop=_tiny_loop(500),
+        loop=_tiny_loop(600),
     )

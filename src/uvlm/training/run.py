@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -175,7 +176,10 @@ def _tokenizer(config: RunConfig, studies: Studies) -> Tokenizer:
     if config.tokenizer is not None:
         return Tokenizer.load(config.tokenizer)
     reports = [row.report or "" for row in studies.train]
-    return train_tokenizer(reports, config.model.decoder.vocab_size)
+    # Every sequence begins with the prompt: unless its words are learned with the reports', a
+    # small vocabulary spells it out, a third of the sequence.
+    prompts = [re.sub(r"<\|.*?\|>", " ", DEFAULT_PROMPT)] * len(reports)
+    return train_tokenizer(reports + prompts, config.model.decoder.vocab_size)
 
 
 def _complete(model: ModelConfig, studies: Studies, tokenizer: Tokenizer | None) -> ModelConfig:

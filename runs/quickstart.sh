@@ -16,7 +16,7 @@ if [[ -n $CT ]]; then
     CT=$(cd "$(dirname "$CT")" && pwd)/$(basename "$CT")
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-STUDIES=${STUDIES:-900}
+STUDIES=${STUDIES:-1000}
 STEPS=${STEPS:-}
 DEMO=${DEMO:-demo}
 mkdir -p "$DEMO/.done" "$DEMO/reports"

@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"uvlm: unknown command {name!r}.\n\n{usage()}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("uvlm").setLevel(logging.INFO)
     try:
         code = importlib.import_module(COMMANDS[name][0]).main(arguments[1:])
         return int(code)

@@ -87,7 +87,7 @@ def _impression(rng: np.random.Generator, findings: Sequence[Finding]) -> str:
 
 def _pick(rng: np.random.Generator, variants: Sequence[str]) -> str:
     """The first variant more often than the others together."""
-    if len(variants) == 1 or rng.random() < 0.7:
+    if len(variants) == 1 or rng.random() < 0.75:
         return variants[0]
     return variants[1 + int(rng.random() * (len(variants) - 1))]
 

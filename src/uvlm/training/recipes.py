@@ -124,6 +124,6 @@ def tiny_report() -> RunConfig:
             decoder=DecoderConfig(vocab_size=2048, layers=4, width=192, heads=6, ffn=768),
         ),
         data=_tiny_data(batch_size=8),
-        optim=OptimConfig(lr=1e-3, encoder_lr=0.0, warmup=20),
-        loop=_tiny_loop(600),
+        optim=OptimConfig(lr=2.5e-3, encoder_lr=0.0, warmup=20),
+        loop=_tiny_loop(550),
     )

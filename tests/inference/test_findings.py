@@ -140,3 +140,12 @@ def test_nothing_generated_is_said(findings):
 )
 def test_study_names(path, name):
     assert writer.study_name(Path(path)) == name
+
+
+def test_the_impression_stands_under_its_own_heading(findings):
+    text = "Findings: Clear lungs. No effusion. Impression: Normal chest."
+    page = writer.markdown(replace(findings, generated=text).to_dict())
+    before, impression = page.split("### Impression")
+    assert "- Clear lungs.\n- No effusion." in before
+    assert "- Normal chest." in impression
+    assert "Findings:" not in page

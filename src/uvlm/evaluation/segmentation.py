@@ -20,8 +20,20 @@ LARGE_ML = 100.0
 KINDS = ("organ", "bone", "lesion")
 """In the order of the table."""
 
-BONES = ("rib", "spine", "vertebra", "sternum", "sacrum", "skull", "costalcartilage")
-BONES += ("scapula", "clavicula", "humerus", "femur", "hip")
+BONES: tuple[str, ...] = (
+    "rib",
+    "spine",
+    "vertebra",
+    "sternum",
+    "sacrum",
+    "skull",
+    "costalcartilage",
+    "scapula",
+    "clavicula",
+    "humerus",
+    "femur",
+    "hip",
+)
 """How the names of bones begin, as TotalSegmentator writes them."""
 
 

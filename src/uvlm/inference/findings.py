@@ -93,6 +93,7 @@ class Findings:
             "disclaimer": self.disclaimer,
             "trained_on": self.trained_on,
             "report": self.report,
+            "generated": self.generated,
             "sentences": list(self.sentences),
             "probabilities": None if self.probabilities is None else dict(self.probabilities),
             "mask": self._mask_dict(),

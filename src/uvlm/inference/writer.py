@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvlm.errors import InputError
 from uvlm.imaging.nifti import write_nifti
+from uvlm.text.cleaning import split_sections, split_sentences
 
 if TYPE_CHECKING:
     from uvlm.inference.findings import Findings
@@ -119,8 +120,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         blocks.append("\n>\n".join(f"> **Warning:** {text}" for text in content["warnings"]))
     blocks.append(f"**{content['disclaimer']}** {content['trained_on']}")
     if content["report"] is not None:
-        sentences = "\n".join(f"- {sentence}" for sentence in content["sentences"])
-        blocks += ["## Report", sentences or "(The model wrote nothing.)"]
+        blocks += ["## Report", *_sections(content["generated"])]
     if content["probabilities"] is not None:
         ranked = sorted(content["probabilities"].items(), key=lambda item: -item[1])
         rows = [(name, f"{value:.2f}") for name, value in ranked]
@@ -129,6 +129,19 @@ def markdown(content: Mapping[str, Any]) -> str:
         blocks += ["## Segmented volumes", _volumes(content["mask"])]
     blocks += ["## Provenance", _provenance(content)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _sections(generated: str) -> list[str]:
+    """Findings, and impression under a heading of its own, a line per sentence."""
+    findings, impression = split_sections(generated)
+    blocks = [_bullets(findings)] if findings else []
+    if impression:
+        blocks += ["### Impression", _bullets(impression)]
+    return blocks or ["(The model wrote nothing.)"]
+
+
+def _bullets(text: str) -> str:
+    return "\n".join(f"- {sentence}" for sentence in split_sentences(text))
 
 
 def _json(content: Mapping[str, Any]) -> str:

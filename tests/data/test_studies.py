@@ -47,6 +47,25 @@ def test_two_catalogs_are_joined(catalog, tmp_path: Path):
     assert studies.trained_on == f"toy + more ({len(studies.train)} series)"
 
 
+def test_labels_may_differ_where_they_are_not_needed(catalog, tmp_path: Path):
+    whole = read_catalog(catalog)
+    rows = tuple(replace(r, series_id=f"b{r.series_id}", labels=r.labels[:1]) for r in whole.rows)
+    other = replace(whole, path=tmp_path / "other" / "catalog.csv", labels=LABELS[:1], rows=rows)
+    write_catalog(other)
+    studies = load_studies(config(other.path, catalog), ("mask",))
+    assert len(studies.train + studies.val) == 20
+    assert load_studies(config(catalog, other.path), ("report",)).labels == ()
+    with pytest.raises(CatalogError, match="labels differ"):
+        load_studies(config(catalog, other.path), ("labels",))
+
+
+def test_a_series_in_two_catalogs_is_refused(catalog, tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    other = make_catalog(tmp_path / "other")
+    with pytest.raises(CatalogError, match="toy_0_1 is also in"):
+        load_studies(config(catalog, other), ("report",))
+
+
 def test_labels_no_training_study_knows_are_left_out(catalog, caplog):
     whole = read_catalog(catalog)
     rows = tuple(replace(row, labels=(row.labels[0], None)) for row in whole.rows)

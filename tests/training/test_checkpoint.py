@@ -64,6 +64,26 @@ def test_only_the_newest_is_kept_and_unfinished_ones_are_ignored(tmp_path: Path,
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000010"]
 
 
+def test_what_the_user_put_beside_the_checkpoints_stays(tmp_path: Path, accelerator):
+    model, optimizer = trained()
+    (tmp_path / "step-00000009-best").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    save_checkpoint(tmp_path, 9, model, optimizer, accelerator, STATE)
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-00000009"
+    save_checkpoint(tmp_path, 10, model, optimizer, accelerator, STATE)
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {"step-00000010", "step-00000009-best", "notes.txt"}
+
+
+def test_the_scale_of_fp16_gradients_returns(tmp_path: Path, accelerator, monkeypatch):
+    model, optimizer = trained()
+    monkeypatch.setattr(accelerator, "scaler", torch.amp.GradScaler("cpu", init_scale=8.0))
+    path = save_checkpoint(tmp_path, 1, model, optimizer, accelerator, STATE)
+    monkeypatch.setattr(accelerator, "scaler", torch.amp.GradScaler("cpu"))
+    load_checkpoint(path, model, optimizer, accelerator, STATE)
+    assert accelerator.scaler.get_scale() == 8
+
+
 def test_other_studies_are_refused(tmp_path: Path, accelerator):
     model, optimizer = trained()
     path = save_checkpoint(tmp_path, 1, model, optimizer, accelerator, STATE)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from uvlm.errors import CatalogError, ConfigError, InputError, TrainingDivergedError
+from uvlm.errors import BundleError, CatalogError, ConfigError, InputError, TrainingDivergedError
 from uvlm.models.bundle import load_bundle
 from uvlm.training import run as run_module
 from uvlm.training.config import RunConfig
@@ -58,6 +58,27 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(
     resumed = train(broken, resume=True)
     expected, got = weights(straight, task), weights(resumed, task)
     assert expected.keys() == got.keys()
+    assert [name for name in expected if not torch.equal(expected[name], got[name])] == []
+    assert log_of(tmp_path / "broken") == log_of(tmp_path / "straight")
+
+
+def test_resuming_is_exact_with_accumulation_and_loader_processes(
+    tiny_run: Build, tmp_path: Path, monkeypatch
+):
+    config = tiny_run("classification")
+    config = replace(
+        config,
+        data=replace(config.data, workers=1),
+        loop=replace(config.loop, accumulate=2, validate_every=6),
+    )
+    straight = train(replace(config, out=tmp_path / "straight"))
+    broken = replace(config, out=tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        kill_after(5, patch)
+        with pytest.raises(Killed):
+            train(broken)
+    resumed = train(broken, resume=True)
+    expected, got = weights(straight, "classification"), weights(resumed, "classification")
     assert [name for name in expected if not torch.equal(expected[name], got[name])] == []
     assert log_of(tmp_path / "broken") == log_of(tmp_path / "straight")
 
@@ -129,6 +150,36 @@ def test_a_run_that_cannot_begin_leaves_no_folder(tiny_run: Build, tmp_path: Pat
     with pytest.raises(CatalogError):
         train(replace(config, data=data, out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_that_does_not_fit_leaves_no_folder(tiny_run: Build, tmp_path: Path):
+    first = train(replace(tiny_run("classification"), out=tmp_path / "one"))
+    config = tiny_run("segmentation")
+    model = replace(config.model, encoder=replace(config.model.encoder, blocks=(1, 2, 1)))
+    with pytest.raises(BundleError, match="blocks"):
+        train(replace(config, model=model, init=first, out=tmp_path / "two"))
+    assert not (tmp_path / "two").exists()
+
+
+def test_half_precision_without_a_gpu_is_refused(tiny_run: Build, tmp_path: Path):
+    config = tiny_run("classification")
+    loop = replace(config.loop, precision="fp16", device="cpu")
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        train(replace(config, loop=loop, out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_frozen_encoder_that_was_never_trained_is_warned_of(
+    tiny_run: Build, tmp_path: Path, caplog
+):
+    train(replace(tiny_run("report"), out=tmp_path / "run"))
+    assert "frozen but untrained" in caplog.text
+
+
+def test_a_file_as_output_folder_is_refused(tiny_run: Build, tmp_path: Path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(InputError, match="it is a file"):
+        train(replace(tiny_run("report"), out=tmp_path / "run"))
 
 
 def test_resuming_with_other_settings_is_refused(tiny_run: Build, tmp_path: Path):

@@ -35,7 +35,8 @@ class Studies:
     """How every volume was prepared."""
 
     labels: tuple[str, ...]
-    """Abnormalities known in at least one training study; every row's labels follow this order."""
+    """Abnormalities known in at least one training study, if labels are needed; every row's follow
+    this order."""
 
     classes: tuple[str, ...]
     """Segmentation classes, the first with value 1 in the masks."""
@@ -69,10 +70,13 @@ def load_studies(config: DataConfig, need: Sequence[Need]) -> Studies:
     first = catalogs[0]
     for catalog in catalogs:
         _check(catalog, first, config, need)
+    _check_series(catalogs)
     assert first.spec is not None
     rows = [row for catalog in catalogs for row in catalog.rows]
     train, val = split_rows(rows, config.val_fraction)
-    labels, train, val = _known_labels(first.labels, train, val)
+    labels: tuple[str, ...] = ()
+    if "labels" in need:  # without, the catalogs may differ in them
+        labels, train, val = _known_labels(first.labels, train, val)
     if not train or not val:
         raise CatalogError.about(
             first.path,
@@ -116,6 +120,20 @@ def _check(catalog: Catalog, first: Catalog, config: DataConfig, need: Sequence[
                 f"its {what} differ from those of {first.path}",
                 "Train on catalogs that agree, one after the other or prepared alike.",
             )
+
+
+def _check_series(catalogs: Sequence[Catalog]) -> None:
+    """What is remembered of a study is remembered by its series."""
+    home: dict[str, Catalog] = {}
+    for catalog in catalogs:
+        for row in catalog.rows:
+            other = home.setdefault(row.series_id, catalog)
+            if other is not catalog:
+                raise CatalogError.about(
+                    catalog.path,
+                    f"its series {row.series_id} is also in {other.path}",
+                    "A series may come once in a run; give each its own series_id.",
+                )
 
 
 def _classes(catalog: Catalog) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The state of a run, written aside and renamed, read back exactly.
 
-    checkpoint/step-00000500/   model.safetensors, optimizer.pt, random-<rank>.pt, state.json
+    checkpoint/step-00000500/   model.safetensors, optimizer.pt, random-<rank>.pt, state.json,
+                                with fp16 scaler.json
 
 A folder under its final name is complete. The previous one goes only after the new one stands.
 Order of samples and learning rate follow from the step, so neither needs a state.
@@ -12,6 +13,7 @@ import json
 import os
 import pickle
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ from uvlm.errors import InputError
 
 __all__ = ["latest_checkpoint", "load_checkpoint", "save_checkpoint"]
 
+OURS = re.compile(r"step-\d{8,}|\.step-\d{8,}\.partial")
+"""Names of folders this module made; whatever else lies beside them is the user's."""
 
 UNREADABLE = (
     OSError,
@@ -58,20 +62,22 @@ def save_checkpoint(
     if accelerator.is_main_process:
         save_model(model, str(partial / "model.safetensors"))
         torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+        if accelerator.scaler is not None:
+            (partial / "scaler.json").write_text(json.dumps(accelerator.scaler.state_dict()))
         (partial / "state.json").write_text(json.dumps({**state, "step": step}))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         shutil.rmtree(final, ignore_errors=True)
         os.replace(partial, final)
-        for other in folder.iterdir():
-            if other != final:
+        for other in (*folder.glob("step-*"), *folder.glob(".step-*.partial")):
+            if OURS.fullmatch(other.name) and other != final:
                 shutil.rmtree(other)
     return final
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint, if there is one."""
-    found = sorted(folder.glob("step-*")) if folder.is_dir() else []
+    found = sorted(p for p in folder.glob("step-*") if OURS.fullmatch(p.name))
     return found[-1] if found else None
 
 
@@ -98,6 +104,8 @@ def load_checkpoint(
                 )
         load_model(model, str(path / "model.safetensors"))
         optimizer.load_state_dict(_load(path / "optimizer.pt"))
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(json.loads((path / "scaler.json").read_text()))
         _restore_random_state(_load(path / f"random-{accelerator.process_index}.pt"))
     except InputError:
         raise

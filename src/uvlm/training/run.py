@@ -27,7 +27,7 @@ from uvlm.data.studies import Need, Studies, load_studies
 from uvlm.errors import ConfigError, InputError
 from uvlm.models.bundle import Bundle, Part, load_bundle, save_bundle
 from uvlm.models.config import ClassificationConfig, ReportConfig, SegmentationConfig
-from uvlm.models.handover import load_encoder
+from uvlm.models.handover import Handover, load_encoder
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 from uvlm.text.prompts import DEFAULT_PROMPT, build_example
@@ -88,12 +88,14 @@ def train(config: RunConfig, *, resume: bool = False) -> Path:
         log.info("%s: the run is complete", out)
         return out / "bundle"
     session = _prepare(config, out)
-    if session.accelerator.is_main_process:
+    accelerator = session.accelerator
+    task, optimizer, handover = _build(session)
+    if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         _note(out / CONFIG, _settings(config))
-    session.accelerator.wait_for_everyone()
-    task, optimizer = _build(session)
-    accelerator = session.accelerator
+        if handover is not None:
+            _note(out / "handover.json", to_dict(handover))
+    accelerator.wait_for_everyone()
     model = accelerator.unwrap_model(task).model
     state = {"studies": session.studies.digest, "processes": accelerator.num_processes}
     first_step = 1
@@ -119,6 +121,8 @@ def _check_folder(config: RunConfig, resume: bool) -> Path:
     note = out / CONFIG
     if resume and note.exists():
         _compare(json.loads(note.read_text()), _settings(config), note)
+    elif out.exists() and not out.is_dir():
+        raise InputError.about(out, "it is a file", "Name a new folder.")
     elif out.exists() and any(out.iterdir()):
         raise InputError.about(
             out, "the folder is not empty", "Name a new folder, or continue with --resume."
@@ -152,13 +156,7 @@ def _compare(before: dict[str, Any], now: dict[str, Any], note: Path) -> None:
 
 def _prepare(config: RunConfig, out: Path) -> Session:
     studies = load_studies(config.data, NEED[config.task])
-    # A process may train more than once, with another precision each time.
-    AcceleratorState._reset_state()
-    accelerator = Accelerator(
-        mixed_precision=config.loop.precision,
-        gradient_accumulation_steps=config.loop.accumulate,
-        cpu=config.loop.device == "cpu",
-    )
+    accelerator = _accelerator(config)
     tokenizer = _tokenizer(config, studies) if config.task == "report" else None
     return Session(
         config=config,
@@ -169,6 +167,24 @@ def _prepare(config: RunConfig, out: Path) -> Session:
         earlier=load_bundle(config.init) if config.init else None,
         accelerator=accelerator,
     )
+
+
+def _accelerator(config: RunConfig) -> Accelerator:
+    # A process may train more than once, with another precision each time.
+    AcceleratorState._reset_state()
+    precision = config.loop.precision
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            gradient_accumulation_steps=config.loop.accumulate,
+            cpu=config.loop.device == "cpu",
+        )
+    except ValueError as error:
+        raise ConfigError(f"loop.precision {precision} cannot be used here: {error}") from error
+    # Without a GPU, Accelerate would say nothing and compute in 32 bits.
+    if precision == "fp16" and accelerator.scaler is None:
+        raise ConfigError("loop.precision fp16 needs a GPU; choose bf16 or no.")
+    return accelerator
 
 
 def _tokenizer(config: RunConfig, studies: Studies) -> Tokenizer:
@@ -201,17 +217,19 @@ def _complete(model: ModelConfig, studies: Studies, tokenizer: Tokenizer | None)
     return replace(model, classes=found)
 
 
-def _build(session: Session) -> tuple[Any, Any]:
+def _build(session: Session) -> tuple[Any, Any, Handover | None]:
     """Task and optimiser on their device, the encoder taken from the earlier bundle."""
     config = session.config
     torch.manual_seed(config.seed)
     model = _model(session.model_config)
+    handover = None
     if session.earlier is not None:
         handover = load_encoder(model, session.earlier, session.studies.spec)
-        _note(session.out / "handover.json", to_dict(handover))
+    elif config.optim.encoder_lr == 0:
+        log.warning("the encoder is frozen but untrained; give a trained one with --init BUNDLE")
     optimizer = build_optimizer(model, config.optim)
     task, prepared = session.accelerator.prepare(_task(config, model), optimizer)
-    return task, prepared
+    return task, prepared, handover
 
 
 def _model(config: ModelConfig) -> nn.Module:

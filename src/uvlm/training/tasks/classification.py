@@ -25,7 +25,7 @@ def known_bce(logits_BC: Tensor, labels_BC: Tensor) -> Tensor:
     """Mean over known labels; NaN means unknown and gives neither loss nor gradient."""
     known_BC = ~labels_BC.isnan()
     target_BC = torch.where(known_BC, labels_BC, 0.0)
-    loss_BC = F.binary_cross_entropy_with_logits(logits_BC, target_BC, reduction="none")
+    loss_BC = F.binary_cross_entropy_with_logits(logits_BC.float(), target_BC, reduction="none")
     return torch.where(known_BC, loss_BC, 0.0).sum() / known_BC.sum().clamp(min=1)
 
 

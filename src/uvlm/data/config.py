@@ -61,7 +61,9 @@ class DataConfig:
     """Studies per step, process and accumulation round (paper: 2)."""
 
     val_fraction: float = 0.2
-    """Share of the training patients kept for validation; the same patients in every task."""
+    """Share of the training patients kept for validation; the same patients in every task that has
+    the same share. Keep it through all tasks: a larger one later validates on patients that an
+    earlier task has trained on."""
 
     augment: AugmentConfig = AugmentConfig()
     """Changes made to training samples; validation samples are left alone."""

@@ -101,8 +101,8 @@ class RunConfig:
     """Bundle of the earlier tasks: its encoder is the start, its parts stay in the new bundle."""
 
     tokenizer: Path | None = None
-    """A Hugging Face tokenizer.json for reports; None trains one on the training reports, with at
-    most model.decoder.vocab_size entries."""
+    """A Hugging Face tokenizer.json for reports; None trains one on the training reports and
+    the prompt, with at most model.decoder.vocab_size entries."""
 
     seed: int = 0
     """Of the weights, of the order of studies and of their augmentation."""

@@ -1,4 +1,4 @@
-"""A few chest studies in CT-RATE's layout."""
+"""A few chest studies in CT-RATE's layout, version 2, or turned into version 1."""
 
 import csv
 import json
@@ -6,17 +6,17 @@ import json
 import numpy as np
 
 from tests.imaging.bodies import chest
-from uvlm.imaging.nifti import write_nifti
+from uvlm.imaging.nifti import read_nifti, write_nifti
 from uvlm.registry import CT_RATE_LABELS
 
 SERIES = ("train_1_a_1", "train_1_b_2", "train_10_a_1", "train_2_a_1", "valid_1_a_1")
 
 
-def volume_path(root, series, folder=""):
+def volume_path(root, series, folder="", end="_fixed"):
     split = series.split("_")[0]
     patient = "_".join(series.split("_")[:2])
     scan = series.rsplit("_", 1)[0]
-    return root / "dataset" / folder / f"{split}_fixed" / patient / scan / f"{series}.nii.gz"
+    return root / "dataset" / folder / f"{split}{end}" / patient / scan / f"{series}.nii.gz"
 
 
 def make_ct_rate(root, series=SERIES, masks=True):
@@ -38,6 +38,40 @@ def make_ct_rate(root, series=SERIES, masks=True):
         (root / "dataset" / "ts_seg" / "labels.json").write_text(names)
     write_tables(root, series)
     return root
+
+
+def write_metadata(root, series, **cells):
+    """Rows that are true of `make_ct_rate`'s volumes; `cells` are other values, for every row."""
+    for split, long in (("train", "train"), ("valid", "validation")):
+        rows = [
+            {
+                "VolumeName": f"{name}.nii.gz",
+                "ImagePositionPatient": "[0.0, 0.0, 0.0]",
+                "ImageOrientationPatient": "[1, 0, 0, 0, 1, 0]",
+                "Rows": "48",
+                "Columns": "48",
+                "XYSpacing": "[8.0, 8.0]",
+                "RescaleIntercept": "-1024",
+                "RescaleSlope": "1",
+                "NumberofSlices": "20",
+                "ZSpacing": "5.0",
+                **cells,
+            }
+            for name in series
+            if name.startswith(split)
+        ]
+        write(root / f"dataset/metadata/{long}_metadata.csv", rows)
+
+
+def to_version_1(root, series=SERIES, intercept=-1024):
+    """Move volumes of version 2 to the folders of version 1, with stored values and no header."""
+    for name in series:
+        path = volume_path(root, name)
+        raw = (read_nifti(path).array.astype(int) - intercept).astype(np.int16)
+        path.unlink()
+        path = volume_path(root, name, end="")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_nifti(path, raw, np.diag([-1.0, -1.0, 1.0, 1.0]))
 
 
 def write_tables(root, series, **cells):

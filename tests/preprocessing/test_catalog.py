@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,16 @@ def test_rows_are_read_as_written(tmp_path):
 
 def test_what_is_written_is_read_back(tmp_path):
     folder = tmp_path / "prepared"
-    rows = read_catalog(write(tmp_path, [FIRST, SECOND])).rows
+    rows = [
+        # As read from a catalog in another folder: relative to it.
+        replace(
+            row,
+            image=folder / ".." / row.image.name,
+            mask=row.mask and folder / ".." / row.mask.name,
+            extra={"split_source": "iid", "spleen_ml": row.series_id},
+        )
+        for row in read_catalog(write(tmp_path, [FIRST, SECOND])).rows
+    ]
     catalog = Catalog(
         path=folder / "catalog.csv",
         name="chest",
@@ -78,7 +88,8 @@ def test_what_is_written_is_read_back(tmp_path):
         labels=("Emphysema", "Lung nodule"),
         segmentation={"lung": 1, "lung nodule": 2},
         spec=preset("authors", (8, 16, 16)),
-        rows=rows,
+        rows=tuple(rows),
+        extra_columns=("split_source", "spleen_ml"),
     )
     write_catalog(catalog)
     assert read_catalog(catalog.path) == catalog
@@ -99,6 +110,33 @@ def test_a_prepared_folder_can_be_moved(tmp_path):
     assert read_catalog(moved / "catalog.csv").rows[0].image == moved / "a.b2nd"
 
 
+def test_catalogs_of_several_scopes_share_their_images_and_move_together(tmp_path):
+    source = tmp_path / "here"
+    (source / "imagesTr").mkdir(parents=True)
+    (source / "imagesTr" / "x.b2nd").touch()
+    row = Row(
+        series_id="x", case_id="x", patient_id="x", split=None, mask=None, labels=(), report=None,
+        image=source / "imagesTr" / "x.b2nd",
+    )  # fmt: skip
+    catalog = Catalog(
+        path=source / "coarse" / "catalog.csv", name="chest", region="chest", segmentation=None,
+        spec=None, labels=(), rows=(row,),
+    )  # fmt: skip
+    write_catalog(catalog)
+    assert "../imagesTr/x.b2nd" in catalog.path.read_text()
+    moved = source.rename(tmp_path / "there")
+    (read,) = read_catalog(moved / "coarse" / "catalog.csv").rows
+    assert read.image.samefile(moved / "imagesTr" / "x.b2nd")
+
+
+def test_a_further_column_that_dataset_json_names_must_be_there(tmp_path):
+    path = write(tmp_path, [FIRST])
+    described = {"name": "d", "region": "chest", "labels": [], "extra_columns": ["spleen_ml"]}
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+    with pytest.raises(CatalogError, match="no column 'spleen_ml'"):
+        read_catalog(path)
+
+
 def test_paths_relative_to_the_working_directory_are_found_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path, [])
@@ -111,7 +149,7 @@ def test_paths_relative_to_the_working_directory_are_found_again(tmp_path, monke
         labels=(), rows=(row,),
     )  # fmt: skip
     write_catalog(catalog)
-    assert read_catalog(catalog.path).rows[0].image == tmp_path / "a.b2nd"
+    assert read_catalog(catalog.path).rows[0].image.samefile(tmp_path / "a.b2nd")
 
 
 def test_the_least_catalog_has_two_columns(tmp_path):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from uvlm.errors import ConfigError
+from uvlm.phantom.layouts import LAYOUTS
 from uvlm.registry import REGIONS
 
 if TYPE_CHECKING:
@@ -16,8 +18,9 @@ __all__ = ["main"]
 
 MAKE = """\
 Writes synthetic CT studies with masks, labels and reports that are true of the images: chest
-studies in the layout of CT-RATE v2, abdominal studies in that of AbdomenAtlas 3.0. Abnormalities
-that voxels of the given shape cannot show are left out, with the reason; their labels stay empty.
+studies in the layout of CT-RATE v2 or another chest dataset, abdominal studies in that of
+AbdomenAtlas 3.0. Abnormalities that voxels of the given shape cannot show are left out, with the
+reason; their labels stay empty.
 """
 SHEET = "Draws one picture with every class of a set of studies, outlined, for a person to judge."
 
@@ -31,6 +34,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--studies", type=int, required=True, metavar="N", help="how many")
     add("--seed", type=int, default=0, help="equal seeds give equal files (default 0)")
     add("--region", choices=REGIONS, default="chest", help="default chest")
+    add(
+        "--layout",
+        choices=("ct-rate", *LAYOUTS),
+        help="how chest studies are laid out: as CT-RATE v2 (ct-rate, the default) or another",
+    )
     add(
         "--shape",
         type=int,
@@ -73,15 +81,22 @@ def main(argv: Sequence[str]) -> int:
 def _make(args: argparse.Namespace) -> None:
     from uvlm.phantom.make import make_abdomen, make_chest
 
-    make = make_chest if args.region == "chest" else make_abdomen
     z, y, x = args.shape
-    made = make(
-        args.out,
-        studies=args.studies,
-        seed=args.seed,
-        shape=(z, y, x),
-        min_prevalence=args.min_prevalence,
-    )
+    settings = {
+        "studies": args.studies,
+        "seed": args.seed,
+        "shape": (z, y, x),
+        "min_prevalence": args.min_prevalence,
+    }
+    if args.region == "chest":
+        made = make_chest(args.out, **settings, layout=args.layout or "ct-rate")
+    elif args.layout:
+        raise ConfigError(
+            f"--layout {args.layout} is of chest studies, but --region is {args.region}. "
+            "Leave one of the two out."
+        )
+    else:
+        made = make_abdomen(args.out, **settings)
     print(f"{args.out}: {made.studies} {args.region} studies of {z} x {y} x {x} voxels")
     _describe(made)
 

@@ -359,7 +359,9 @@ def _look(
 
 def _percentiles(array: NDArray[Any], padding: float | None) -> dict[str, float]:
     """Of every n-th voxel, at most a million, padding left out."""
-    sample = array.flat[:: max(1, array.size // 1_000_000)].astype(np.float64)
+    # Of a turned view, flattening would copy the whole.
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
+    sample = flat[:: max(1, array.size // 1_000_000)].astype(np.float64)
     kept = sample[sample != padding] if padding is not None else sample
     found = np.percentile(kept if kept.size else sample, PERCENTILES)
     return {f"{p:g}": round(float(v), 3) for p, v in zip(PERCENTILES, found, strict=True)}

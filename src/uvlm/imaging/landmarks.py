@@ -121,11 +121,25 @@ class Landmark:
 def histogram(array: NDArray[Any], low: float, high: float) -> Histogram:
     """Count the values of `array` (z, y, x), which lie in low..high, slab by slab."""
     start = int(np.rint(low))
-    counts = np.zeros(int(np.rint(high)) - start + 1, np.int64)
+    length = int(np.rint(high)) - start + 1
+    if array.dtype == np.int16:
+        return Histogram(start, _count_int16(array)[start + 2**15 :][:length].copy())
+    counts = np.zeros(length, np.int64)
     for slab in array:
         whole = np.rint(slab).astype(np.int64).ravel() - start
-        counts += np.bincount(whole, minlength=len(counts))
+        counts += np.bincount(whole, minlength=length)
     return Histogram(start, counts)
+
+
+def _count_int16(array: NDArray[np.int16]) -> NDArray[np.int64]:
+    """How often each of the 65,536 values occurs, from -32768 up.
+
+    Read as unsigned the values are their own bins, negative ones last: nothing need be computed.
+    """
+    counts = np.zeros(2**16, np.int64)
+    for slab in array:
+        counts += np.bincount(slab.ravel().view(np.uint16), minlength=2**16)
+    return np.roll(counts, 2**15)
 
 
 def misfit(hist: Histogram, offset: float) -> float:

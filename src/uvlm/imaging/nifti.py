@@ -1,15 +1,17 @@
 """NIfTI-1 and NIfTI-2 files: read with their geometry checked, written whole or not at all.
 
-NIfTI stores voxels (i, j, k) with i fastest, so the bytes already lie in (z, y, x) order and are
-used without a copy. Its affine is RAS; ours is LPS. Of the two affines a file may carry, the sform
-counts where its code is above 0, otherwise the qform, as nibabel does; a disagreement is noted.
+NIfTI stores voxels (i, j, k) with i fastest, so the bytes already lie in (z, y, x) order: int16 is
+used without a copy, other types are converted slice by slice as the file is read. Its affine is
+RAS; ours is LPS. Of the two affines a file may carry, the sform counts where its code is above 0,
+otherwise the qform, as nibabel does; a disagreement is noted.
 """
 
 from __future__ import annotations
 
-import hashlib
+import math
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from uvlm.errors import ImageError, InputError
 from uvlm.imaging.geometry import is_sheared
-from uvlm.imaging.gzip import GzipReader, is_gzip
+from uvlm.imaging.gzip import FileReader, GzipReader, is_gzip
 from uvlm.imaging.values import image_values, label_values, refuse_mask
 from uvlm.imaging.volume import Provenance, Volume
 
@@ -44,18 +46,23 @@ def read_nifti(path: Path | str, labels: bool = False) -> Volume:
             spacing zero or not finite; NaN or infinite voxels; a mask read as an image, or an
             image read as `labels`.
     """
-    data = _bytes_of(path)
-    checksum = hashlib.sha256(data).hexdigest()
-    stream = GzipReader(data, path) if is_gzip(data) else _PlainReader(data)
-    del data
-    header, offset = _header(stream, path)
     notes: list[str] = []
-    shape = _shape(header, path, notes)
-    raw = _voxels(stream, header, shape, offset, path)
-    slope, intercept = _scaling(header)
-    convert = label_values if labels else image_values
-    array = convert(raw, path, slope, intercept)
-    del raw
+    with FileReader(path) as file:
+        stream = GzipReader(file, path) if is_gzip(file.start) else file
+        header, offset = _header(stream, path)
+        shape = _shape(header, path, notes)
+        slope, intercept = _scaling(header)
+        voxels = _Voxels(stream, header, shape, offset, path)
+        if labels:
+            array = label_values(voxels, path, slope, intercept)
+        else:
+            # Other types are converted as they come, or float64 alone would take four times the
+            # memory of the result.
+            raw = voxels.whole() if voxels.dtype == np.int16 else voxels
+            array = image_values(raw, path, slope, intercept)
+        # Reading on to the end of a compressed file verifies its checksum.
+        stream.read(1 << 16)
+        checksum = file.checksum()
     if not labels:
         refuse_mask(array, path)
     affine = _affine(header, shape, path, notes)
@@ -75,38 +82,7 @@ def read_nifti(path: Path | str, labels: bool = False) -> Volume:
     )
 
 
-class _PlainReader:
-    """An uncompressed file, read the way `GzipReader` is."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = memoryview(data)
-
-    def read(self, size: int) -> bytes:
-        piece, self._data = bytes(self._data[:size]), self._data[size:]
-        return piece
-
-    def readinto(self, target: memoryview) -> int:
-        count = min(len(target), len(self._data))
-        target[:count] = self._data[:count]
-        self._data = self._data[count:]
-        return count
-
-
-def _bytes_of(path: Path | str) -> bytes:
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ImageError.about(path, "no such file", "Check the path.") from None
-    except OSError as error:
-        raise ImageError.about(
-            path, f"cannot be read ({error.strerror})", "Check the path and its permissions."
-        ) from None
-    if not data:
-        raise ImageError.about(path, "an empty file", "Copy or download it again.")
-    return data
-
-
-def _header(stream: GzipReader | _PlainReader, path: Path | str) -> tuple[Any, int]:
+def _header(stream: GzipReader | FileReader, path: Path | str) -> tuple[Any, int]:
     """The header, and how many bytes of the stream were taken for it."""
     start = stream.read(348)
     taken = len(start)
@@ -164,35 +140,54 @@ def _shape(header: Any, path: Path | str, notes: list[str]) -> tuple[int, int, i
     return dims[0], dims[1], dims[2]
 
 
-def _voxels(
-    stream: GzipReader | _PlainReader,
-    header: Any,
-    shape: tuple[int, int, int],
-    taken: int,
-    path: Path | str,
-) -> NDArray[Any]:
-    """(z, y, x), as stored, in memory that the caller owns."""
-    dtype = header.get_data_dtype()
-    offset = float(header["vox_offset"])
-    if not taken <= offset < 2**31:
-        raise _damaged_header(path, f"a damaged NIfTI header: voxels at byte {offset:g}")
-    stream.read(int(offset) - taken)
-    try:
-        raw = np.empty(shape[::-1], dtype)
-    except (MemoryError, ValueError):
-        raise _damaged_header(
-            path, f"a header that promises {' x '.join(map(str, shape))} voxels"
-        ) from None
-    filled = stream.readinto(raw.reshape(-1).view(np.uint8).data)
-    if filled < raw.nbytes:
-        raise ImageError.about(
-            path,
-            f"truncated: {filled} of {raw.nbytes} bytes of voxels",
-            "Copy or download it again.",
-        )
-    # Reading on to the end of a compressed file verifies its checksum.
-    stream.read(1 << 16)
-    return raw
+class _Voxels:
+    """The voxels (z, y, x) as stored, still in the file: slice after slice, or all at once."""
+
+    def __init__(
+        self,
+        stream: GzipReader | FileReader,
+        header: Any,
+        shape: tuple[int, int, int],
+        taken: int,
+        path: Path | str,
+    ) -> None:
+        offset = float(header["vox_offset"])
+        if not taken <= offset < 2**31:
+            raise _damaged_header(path, f"a damaged NIfTI header: voxels at byte {offset:g}")
+        stream.read(int(offset) - taken)
+        self._stream, self._path = stream, path
+        self.dtype: np.dtype[Any] = header.get_data_dtype()
+        self.shape = shape[::-1]
+        try:
+            # Takes no memory until it is written to, yet fails where there can never be enough.
+            np.empty(self.shape, np.int16)
+        except (MemoryError, ValueError):
+            raise _damaged_header(
+                path, f"a header that promises {' x '.join(map(str, shape))} voxels"
+            ) from None
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        """Each slice (y, x) in the same memory as the one before it."""
+        piece = np.empty(self.shape[1:], self.dtype)
+        for z in range(self.shape[0]):
+            self._fill(piece, z * piece.nbytes)
+            yield piece
+
+    def whole(self) -> NDArray[Any]:
+        """All slices, in memory that the caller owns."""
+        raw = np.empty(self.shape, self.dtype)
+        self._fill(raw, 0)
+        return raw
+
+    def _fill(self, target: NDArray[Any], before: int) -> None:
+        filled = self._stream.readinto(target.reshape(-1).view(np.uint8).data)
+        if filled < target.nbytes:
+            promised = math.prod(self.shape) * self.dtype.itemsize
+            raise ImageError.about(
+                self._path,
+                f"truncated: {before + filled} of {promised} bytes of voxels",
+                "Copy or download it again.",
+            )
 
 
 def _scaling(header: Any) -> tuple[float, float]:

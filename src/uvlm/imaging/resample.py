@@ -12,7 +12,7 @@ Letters: n source voxels, m target voxels along an axis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -26,11 +26,14 @@ __all__ = ["AxisMap", "resample", "resample_labels"]
 Maps = Sequence["AxisMap"]
 """One map per axis (z, y, x)."""
 
-BLOCK = 64
+BLOCK = 16
 """Target voxels per matrix product: small enough to skip most of the zeros of the band."""
 
-SLAB = 16
-"""Slices held as float32 at a time."""
+SLAB = 4
+"""Source slices held as float32 at a time: few enough for the processor's cache."""
+
+VOTE_SLAB = 16
+"""Target slices of labels that are decided at a time."""
 
 ON_EDGE = 1e-4
 """Rounding allowed when asking whether a position lies inside the volume, in voxels."""
@@ -124,6 +127,13 @@ class _Weights:
         found = np.flatnonzero(reading[within]) + within.start
         return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
 
+    def columns_read(self, rows: slice, within: slice) -> slice:
+        """The source voxels of `within` that any of `rows` reads."""
+        first, last = self.bands
+        return slice(
+            max(within.start, int(first[rows].min())), min(within.stop, int(last[rows].max()))
+        )
+
     def apply(
         self, array: NDArray[np.float32], axis: int, rows: slice, columns: slice
     ) -> NDArray[np.float32]:
@@ -170,18 +180,43 @@ def resample(
         float32 of the maps' target shape.
     """
     z, y, x = (_Weights(axis, "triangle" if antialias else "two") for axis in maps)
-    depth = array.shape[0]
-    planes = np.empty((depth, y.axis.target, x.axis.target), np.float32)
-    for start in range(0, depth, SLAB):
-        slab = np.array(array[start : start + SLAB], np.float32, order="C")
+
+    def planes(first: int, last: int) -> NDArray[np.float32]:
+        slab = np.array(array[first:last], np.float32, order="C")
         if clip is not None:
             np.clip(slab, *clip, out=slab)
-        planes[start : start + SLAB] = y.apply_all(x.apply_all(slab, 2), 1)
-    result = z.apply_all(planes, 0)
+        return y.apply_all(x.apply_all(slab, 2), 1)
+
+    result = np.zeros((z.axis.target, y.axis.target, x.axis.target), np.float32)
+    _mix_planes(z, planes, result)
     for axis, line in enumerate(maps):
         if not line.inside.all():
             np.moveaxis(result, axis, 0)[~line.inside] = fill
     return result
+
+
+def _mix_planes(
+    z: _Weights, planes: Callable[[int, int], NDArray[np.float32]], result: NDArray[np.float32]
+) -> None:
+    """Fill `result` (z, y, x), holding only the source planes that a block of its slices reads.
+
+    `planes(first, last)` makes these; it is asked for each once, in order.
+    """
+    blocks = list(z.blocks(slice(0, z.axis.target), slice(0, z.axis.source)))
+    most = max(0, *(reads.stop - reads.start for _, reads in blocks))
+    held = np.empty((most, *result.shape[1:]), np.float32)
+    first = last = 0  # the source planes in `held`
+    for rows, reads in blocks:
+        if reads.stop <= reads.start:
+            continue
+        kept = max(0, last - reads.start)
+        held[:kept] = held[last - first - kept : last - first]
+        first, last = reads.start, reads.stop
+        for start in range(first + kept, last, SLAB):
+            stop = min(start + SLAB, last)
+            held[start - first : stop - first] = planes(start, stop)
+        mixed = result[rows].reshape(rows.stop - rows.start, -1)
+        np.matmul(z.matrix[rows, reads], held[: last - first].reshape(last - first, -1), out=mixed)
 
 
 def resample_labels(array: NDArray[Any], maps: Maps, *, vote: bool) -> NDArray[Any]:
@@ -208,8 +243,8 @@ def _vote(array: NDArray[Any], maps: Maps) -> NDArray[Any]:
     z, y, x = (axis.target for axis in maps)
     result = np.zeros((z, y, x), array.dtype)
     boxes = [(value, box) for value, box in enumerate(ndimage.find_objects(array), 1) if box]
-    for start in range(0, z, SLAB):
-        slab = slice(start, min(start + SLAB, z))
+    for start in range(0, z, VOTE_SLAB):
+        slab = slice(start, min(start + VOTE_SLAB, z))
         best = np.zeros((slab.stop - start, y, x), np.float32)
         taken = np.zeros_like(best)
         for value, box in boxes:
@@ -221,9 +256,10 @@ def _vote(array: NDArray[Any], maps: Maps) -> NDArray[Any]:
             ]
             if any(r.stop == r.start for r in rows):
                 continue
-            share = (array[box] == value).astype(np.float32)
+            reads = (weights[0].columns_read(rows[0], box[0]), box[1], box[2])
+            share = (array[reads] == value).astype(np.float32)
             for axis in range(3):
-                share = weights[axis].apply(share, axis, rows[axis], box[axis])
+                share = weights[axis].apply(share, axis, rows[axis], reads[axis])
             where = (slice(rows[0].start - start, rows[0].stop - start), rows[1], rows[2])
             taken[where] += share
             wins = share > best[where]

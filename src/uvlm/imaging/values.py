@@ -1,20 +1,23 @@
 """From the numbers a file stores to Hounsfield units or labels, and the refusal of the wrong kind.
 
-Shapes: every array is (z, y, x). Work goes slab by slab along z, so that no float64 copy of a
-whole volume is ever made.
+Shapes: every array is (z, y, x). Work goes slice by slice along z, so that no float64 copy of
+a whole volume is ever made, nor the volume as a file stores it where that is being read.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uvlm.errors import ImageError
+from uvlm.errors import ImageError, InputError
 
-__all__ = ["image_values", "label_values", "looks_like_mask", "refuse_mask"]
+__all__ = ["Slices", "image_values", "label_values", "looks_like_mask", "refuse_mask"]
 
 INT16 = np.iinfo(np.int16)
 FLOAT32_MAX = np.finfo(np.float32).max
@@ -30,8 +33,25 @@ MASK_REPEATS = 8
 """Voxels per distinct value, at least, of a mask: a small crop of a CT also has few values."""
 
 
+class Slices(Protocol):
+    """Slices (y, x) along z: an array (z, y, x), or a file that is still being read.
+
+    They are asked for once, in order, and one is done with before the next is asked for.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(z, y, x)"""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __iter__(self) -> Iterator[NDArray[Any]]: ...
+
+
 def image_values(
-    raw: NDArray[Any], path: Path | str, slope: float = 1.0, intercept: float = 0.0
+    raw: Slices, path: Path | str, slope: float = 1.0, intercept: float = 0.0
 ) -> NDArray[Any]:
     """`raw * slope + intercept` as int16 where that loses nothing, otherwise as float32.
 
@@ -40,34 +60,41 @@ def image_values(
     """
     _refuse_types(raw, path)
     unscaled = slope == 1.0 and intercept == 0.0
-    if unscaled and np.can_cast(raw.dtype, np.int16):
+    if unscaled and np.can_cast(raw.dtype, np.int16) and isinstance(raw, np.ndarray):
         return raw.astype(np.int16, copy=False)
-    _refuse_non_finite(raw, path)
-    if unscaled and not _integral(raw[raw.shape[0] // 2]):
-        return raw.astype(np.float32, copy=False)
-    return _scaled(raw, path, slope, intercept)
-
-
-def _scaled(raw: NDArray[Any], path: Path | str, slope: float, intercept: float) -> NDArray[Any]:
+    slices = iter(raw)
     result: NDArray[Any] = np.empty(raw.shape, np.int16)
-    whole = raw.dtype.kind in "iu" and slope == round(slope) and intercept == round(intercept)
-    for z, stored in enumerate(raw):
-        slab = stored.astype(np.float64) * slope + intercept
-        if result.dtype == np.int16 and not (
-            (whole or _integral(slab)) and INT16.min <= slab.min() and slab.max() <= INT16.max
-        ):
+    for z, stored in enumerate(slices):
+        if not _is_finite(stored):
+            raise _not_finite(stored, slices, raw.shape, path)
+        values = stored if unscaled else stored.astype(np.float64) * slope + intercept
+        if result.dtype == np.int16 and not _fits_int16(values):
             # int16 to float32 is exact, so what was converted so far stays right.
-            result = result.astype(np.float32)
-        if not np.abs(slab).max() <= FLOAT32_MAX:
+            result = _widened(result, z, np.float32)
+        if not unscaled and not _is_finite(values):
             raise ImageError.about(
                 path, f"a slope of {slope:g} that gives infinite values", "Export it again."
             )
-        result[z] = slab
+        result[z] = values
+    return result
+
+
+def _fits_int16(values: NDArray[Any]) -> bool:
+    if np.can_cast(values.dtype, np.int16):
+        return True
+    in_range = INT16.min <= values.min() and values.max() <= INT16.max
+    return bool(in_range) and _integral(values)
+
+
+def _widened(array: NDArray[Any], done: int, dtype: type[np.generic]) -> NDArray[Any]:
+    """An array of a wider type whose first `done` slices are those of `array`."""
+    result: NDArray[Any] = np.empty(array.shape, dtype)
+    result[:done] = array[:done]
     return result
 
 
 def label_values(
-    raw: NDArray[Any], path: Path | str, slope: float = 1.0, intercept: float = 0.0
+    raw: Slices, path: Path | str, slope: float = 1.0, intercept: float = 0.0
 ) -> NDArray[Any]:
     """Labels as uint8, or uint16 where a label exceeds 255.
 
@@ -76,22 +103,26 @@ def label_values(
             distinct ones as only an image has (more than 1024).
     """
     _refuse_types(raw, path)
-    _refuse_non_finite(raw, path)
     remedy = "Give a mask of whole numbers, 0 for background; this looks like an image."
-    plain = raw.dtype.kind != "f" and slope == 1.0 and intercept == 0.0
-    result = np.empty(raw.shape, np.uint16)
-    for z, stored in enumerate(raw):
-        slab = stored if plain else stored.astype(np.float64) * slope + intercept
+    unscaled = slope == 1.0 and intercept == 0.0
+    slices = iter(raw)
+    result: NDArray[Any] = np.empty(raw.shape, np.uint8)
+    for z, stored in enumerate(slices):
+        if not _is_finite(stored):
+            raise _not_finite(stored, slices, raw.shape, path)
+        slab = stored if unscaled else stored.astype(np.float64) * slope + intercept
         if not _integral(slab):
             raise ImageError.about(path, "values that are not whole numbers", remedy)
-        if slab.min() < 0 or slab.max() > 65535:
-            found = f"values from {slab.min():g} to {slab.max():g} in a mask"
+        low, high = slab.min(), slab.max()
+        if low < 0 or high > 65535:
+            found = f"values from {low:g} to {high:g} in a mask"
             raise ImageError.about(path, found, remedy)
+        if high > 255 and result.dtype == np.uint8:
+            result = _widened(result, z, np.uint16)
         result[z] = slab
-    high = result.max()
-    if high > LABELS and _distinct(result, LABELS) > LABELS:
+    if result.dtype == np.uint16 and result.max() > LABELS and _distinct(result, LABELS) > LABELS:
         raise ImageError.about(path, f"more than {LABELS} distinct values in a mask", remedy)
-    return result.astype(np.uint8) if high < 256 else result
+    return result
 
 
 def looks_like_mask(array: NDArray[Any]) -> bool:
@@ -141,7 +172,7 @@ def _integral(slab: NDArray[Any]) -> bool:
     return slab.dtype.kind in "iu" or bool((np.rint(slab) == slab).all())
 
 
-def _refuse_types(raw: NDArray[Any], path: Path | str) -> None:
+def _refuse_types(raw: Slices, path: Path | str) -> None:
     if raw.dtype.names or raw.dtype.kind not in "iufb" or raw.dtype.itemsize > 8:
         what = "colours (RGB)" if raw.dtype.names else f"values of type {raw.dtype}"
         raise ImageError.about(
@@ -149,14 +180,23 @@ def _refuse_types(raw: NDArray[Any], path: Path | str) -> None:
         )
 
 
-def _refuse_non_finite(raw: NDArray[Any], path: Path | str) -> None:
+def _is_finite(values: NDArray[Any]) -> bool:
     """What float32 cannot hold counts as infinite; NaN fails the comparison."""
-    if raw.dtype.kind != "f" or all((np.abs(slab) <= FLOAT32_MAX).all() for slab in raw):
-        return
-    nan = int(np.isnan(raw).sum())
-    infinite = int((np.abs(raw) > FLOAT32_MAX).sum())
-    raise ImageError.about(
+    if values.dtype.kind != "f":
+        return True
+    return bool(values.min() >= -FLOAT32_MAX and values.max() <= FLOAT32_MAX)
+
+
+def _not_finite(
+    first: NDArray[Any], rest: Iterator[NDArray[Any]], shape: tuple[int, ...], path: Path | str
+) -> InputError:
+    """The error that counts such voxels in slice `first` and in all after it."""
+    nan = infinite = 0
+    for stored in chain([first], rest):
+        nan += int(np.isnan(stored).sum())
+        infinite += int((np.abs(stored) > FLOAT32_MAX).sum())
+    return ImageError.about(
         path,
-        f"{nan} NaN and {infinite} infinite voxels of {raw.size}",
+        f"{nan} NaN and {infinite} infinite voxels of {math.prod(shape)}",
         "Export it again, or replace them with -1024 (air) if they lie outside the scan.",
     )

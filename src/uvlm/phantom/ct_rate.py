@@ -122,17 +122,22 @@ def make_study(
         split,
         (name, "Not given.", f"{contrast} thorax CT, axial images.", findings, impression),
         (name, *labels),
-        _metadata(drawn, name),
+        _metadata(drawn, name, siemens=study % 4 == 1),
     )
 
 
-def _metadata(study: ChestStudy, name: str) -> dict[str, object]:
+def _metadata(study: ChestStudy, name: str, *, siemens: bool) -> dict[str, object]:
+    """What is true of the series as version 1 has it: raw values in LPS order.
+
+    Args:
+        siemens: the scanners whose intercept is -8192, a quarter of the real studies.
+    """
     grid, body = study.grid, study.body
     z, y, x = (o + s for o, s in zip(grid.origin, body.shift, strict=True))
     rows, columns = grid.shape[1:]
     return {
         "VolumeName": name,
-        "Manufacturer": "Phantom",
+        "Manufacturer": "Siemens Healthineers" if siemens else "Phantom",
         "SeriesDescription": "THORAX",
         "PatientSex": body.sex,
         "PatientAge": f"{body.age:03d}Y",
@@ -145,7 +150,7 @@ def _metadata(study: ChestStudy, name: str) -> dict[str, object]:
         "Rows": rows,
         "Columns": columns,
         "XYSpacing": f"[{grid.spacing[2]}, {grid.spacing[1]}]",
-        "RescaleIntercept": -1024,
+        "RescaleIntercept": -8192 if siemens else -1024,
         "RescaleSlope": 1,
         "RescaleType": "HU",
         "NumberofSlices": grid.shape[0],

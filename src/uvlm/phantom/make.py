@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from uvlm.errors import ConfigError, InputError
 from uvlm.phantom import abdomen_atlas, ct_rate
+from uvlm.phantom.layouts import LAYOUTS, writer_of
 from uvlm.phantom.plan import plan_abdomen, plan_chest
 from uvlm.phantom.resolution import TooFine, size_ranges, too_fine
 
@@ -59,17 +60,28 @@ def aside(out: Path) -> Iterator[Path]:
 
 
 def make_chest(
-    out: Path, *, studies: int, seed: int, shape: Shape, min_prevalence: float = 0.0
+    out: Path,
+    *,
+    studies: int,
+    seed: int,
+    shape: Shape,
+    min_prevalence: float = 0.0,
+    layout: str = "ct-rate",
 ) -> Made:
-    """Write `studies` chest studies of `shape` (z, y, x) to `out` in CT-RATE's layout.
+    """Write `studies` chest studies of `shape` (z, y, x) to `out`.
 
     Study i depends on (seed, i) only; with `min_prevalence` its labels also on the others.
 
+    Args:
+        layout: "ct-rate" for CT-RATE v2, or a name in `layouts.LAYOUTS`.
+
     Raises:
         InputError: `out` is not empty.
-        ConfigError: an impossible number.
+        ConfigError: an impossible number, or an unknown layout.
     """
     _check(studies, seed, shape, min_prevalence)
+    if layout not in ("ct-rate", *LAYOUTS):
+        raise ConfigError(f"unknown layout {layout!r}; known: ct-rate, {', '.join(LAYOUTS)}.")
     sizes = size_ranges(shape, "chest")
     plans = plan_chest(studies, seed, frozenset(sizes), min_prevalence)
     with aside(out) as folder:
@@ -78,7 +90,18 @@ def make_chest(
             for i, plan in enumerate(tqdm(plans, desc="chest studies", unit="study", delay=2))
         ]
         ct_rate.write_tables(folder, rows)
+        if layout != "ct-rate":
+            _change_layout(folder, layout, seed)
     return _made([plan.labels for plan in plans], sizes, too_fine(shape, "chest"))
+
+
+def _change_layout(folder: Path, layout: str, seed: int) -> None:
+    """Put the studies in `folder`, of CT-RATE v2, into another layout."""
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as other:
+        source = Path(other) / "ct-rate"
+        os.replace(folder, source)
+        folder.mkdir()
+        writer_of(layout)(source, folder, seed)
 
 
 def make_abdomen(

@@ -1,8 +1,9 @@
 """The catalog: a CSV with one row per series, and `dataset.json` beside it that says what it means.
 
 Columns: `series_id, case_id, patient_id, split, blosc2_path, seg_blosc2_path`, one column per
-label, `report`. Only `series_id` and `blosc2_path` are required. Paths may be relative to the CSV.
-A label is 0, 1 or empty, which means unknown. `split` is empty, "train", "valid" or "test".
+label, `report`, and any further ones that `dataset.json` names. Only `series_id` and `blosc2_path`
+are required. Paths may be relative to the CSV. A label is 0, 1 or empty, which means unknown.
+`split` is empty, "train", "valid" or "test".
 
 `dataset.json` names the labels, the classes of the masks and the preprocessing. Without it the
 labels are the 18 of CT-RATE or the 3 of AbdomenAtlas if all their columns are there, otherwise the
@@ -18,8 +19,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +61,8 @@ class Row:
     """0.0, 1.0 or None for unknown, in the order of `Catalog.labels`."""
 
     report: str | None
+    extra: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Further columns, in the order of `Catalog.extra_columns`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,8 @@ class Catalog:
     """How the volumes were prepared; None without `dataset.json`."""
 
     rows: tuple[Row, ...]
+    extra_columns: tuple[str, ...] = ()
+    """Columns after `report`, whose cells are kept as text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,7 @@ class _Dataset:
     segmentation: dict[str, int] | None = None
     spec: PreprocessSpec | None = None
     spec_hash: str | None = None
+    extra_columns: tuple[str, ...] = ()
 
 
 def check_id(value: str) -> str | None:
@@ -118,7 +124,8 @@ def read_catalog(path: Path | str, need: Collection[Need] = ()) -> Catalog:
     dataset = _read_dataset(path.parent)
     table.require(["series_id", "blosc2_path"])
     labels = _label_columns(table) if dataset is None else dataset.labels
-    table.require(labels)
+    extra = () if dataset is None else dataset.extra_columns
+    table.require((*labels, *extra))
     if "labels" in need and not labels:
         raise CatalogError.about(
             path,
@@ -134,7 +141,8 @@ def read_catalog(path: Path | str, need: Collection[Need] = ()) -> Catalog:
         labels=labels,
         segmentation=None if dataset is None else dataset.segmentation,
         spec=None if dataset is None else dataset.spec,
-        rows=tuple(_rows(table, labels, need)),
+        rows=tuple(_rows(table, labels, extra, need)),
+        extra_columns=extra,
     )
 
 
@@ -151,12 +159,14 @@ def _label_columns(table: Table) -> tuple[str, ...]:
     return tuple(columns[first:last])
 
 
-def _rows(table: Table, labels: Sequence[str], need: Collection[Need]) -> Iterator[Row]:
+def _rows(
+    table: Table, labels: Sequence[str], extra: Sequence[str], need: Collection[Need]
+) -> Iterator[Row]:
     """Content first, files last: a disk is slow, and a missing file is often a moved folder."""
     seen: dict[str, int] = {}
     rows = []
     for number, cells in table.rows:
-        row = _row(table, number, cells, labels)
+        row = _row(table, number, cells, labels, extra)
         if row.series_id in seen:
             raise table.error(
                 number,
@@ -184,7 +194,13 @@ def _rows(table: Table, labels: Sequence[str], need: Collection[Need]) -> Iterat
         yield row
 
 
-def _row(table: Table, number: int, cells: dict[str, str], labels: Sequence[str]) -> Row:
+def _row(
+    table: Table,
+    number: int,
+    cells: dict[str, str],
+    labels: Sequence[str],
+    extra: Sequence[str],
+) -> Row:
     series_id = cells["series_id"]
     case_id = cells.get("case_id") or series_id
     for column in IDS[:3]:
@@ -211,6 +227,7 @@ def _row(table: Table, number: int, cells: dict[str, str], labels: Sequence[str]
         mask=table.path.parent / mask if mask else None,
         labels=tuple(table.label(number, name, cells[name]) for name in labels),
         report=cells.get("report") or None,
+        extra={name: cells[name] for name in extra},
     )
 
 
@@ -257,17 +274,19 @@ def _read_dataset(folder: Path) -> _Dataset | None:
 def write_catalog(catalog: Catalog) -> None:
     """Write `catalog.path` and `dataset.json` beside it, each whole or not at all.
 
-    Paths below the CSV's folder are written relative to it.
+    Paths are written relative to the CSV's folder.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*IDS, *PATHS, *catalog.labels, "report"])
+    writer.writerow([*IDS, *PATHS, *catalog.labels, "report", *catalog.extra_columns])
     base = catalog.path.parent
     for row in catalog.rows:
         labels = ["" if value is None else str(int(value)) for value in row.labels]
         mask = _relative(row.mask, base) if row.mask else ""
         ids = (row.series_id, row.case_id, row.patient_id, row.split or "")
-        writer.writerow([*ids, _relative(row.image, base), mask, *labels, row.report or ""])
+        extra = [row.extra.get(name, "") for name in catalog.extra_columns]
+        image = _relative(row.image, base)
+        writer.writerow([*ids, image, mask, *labels, row.report or "", *extra])
     dataset = _Dataset(
         name=catalog.name,
         region=catalog.region,
@@ -275,6 +294,7 @@ def write_catalog(catalog: Catalog) -> None:
         segmentation=catalog.segmentation,
         spec=catalog.spec,
         spec_hash=None if catalog.spec is None else catalog.spec.hash,
+        extra_columns=catalog.extra_columns,
     )
     base.mkdir(parents=True, exist_ok=True)
     # The description first: a CSV without one would be read by its column order.
@@ -294,5 +314,8 @@ def write_text(path: Path, text: str) -> None:
 
 def _relative(path: Path, base: Path) -> str:
     # Absolute first: a path relative to the working directory would be read relative to the CSV.
-    path, base = Path(os.path.abspath(path)), Path(os.path.abspath(base))
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else str(path)
+    absolute = os.path.abspath(path)
+    try:
+        return Path(os.path.relpath(absolute, os.path.abspath(base))).as_posix()
+    except ValueError:  # another drive
+        return absolute

@@ -1,226 +1,165 @@
-"""Prepare many studies: in parallel, one failure apart from the others, again without redoing.
+"""Prepare many studies: in parallel, within bounds of memory, one failure apart from the others.
 
-A dataset's module lists `Job`s; `run_jobs` prepares them in worker processes and says of each what
-became of it. A file already made from the same source by the same specification is kept. A worker
-that dies (out of memory, a crash in a decoder) costs the one study that killed it.
+`run_jobs` hands every job to `work.prepare_study`, in this process, in a pool of processes or on a
+Ray cluster, and yields the records as they come. A worker that dies (out of memory, a crash in a
+decoder) costs the one study that killed it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
-import numpy as np
-from tqdm import tqdm
+from uvlm.errors import ConfigError
+from uvlm.preprocessing.disk import DiskFullError
+from uvlm.preprocessing.limits import (
+    end_with_parent,
+    limit_memory,
+    memory_limit,
+    one_thread_each,
+    worker_memory,
+)
+from uvlm.preprocessing.records import Record
+from uvlm.preprocessing.work import Job, lost_record, prepare_study
 
-from uvlm.errors import ImageError, UvlmError
-from uvlm.imaging.audit import check
-from uvlm.imaging.measure import require_same_grid
-from uvlm.imaging.preprocess import PreprocessSpec, grid_of, prepare, prepare_labels
-from uvlm.imaging.readers import read_volume
-from uvlm.imaging.store import StoredArray, StoreMeta, meta_of, write_store
-from uvlm.imaging.volume import Volume
-
-__all__ = ["Job", "Outcome", "run_jobs"]
+__all__ = ["Workers", "run_jobs"]
 
 log = logging.getLogger(__name__)
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-IN_FLIGHT = 4
+IN_FLIGHT = 3
 """Jobs submitted per worker: enough to keep it busy, few to repeat when a worker dies."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """One series to prepare."""
+class Workers:
+    """Who does the work."""
 
-    series_id: str
-    image: Path
-    """One file, such as a `.nii.gz`."""
+    count: int = 1
+    """Studies prepared at a time."""
 
-    mask: Path | None
-    out_image: Path
-    out_mask: Path | None
-    spec: PreprocessSpec
-    values: Mapping[int, int] | None = None
-    """Value in the source's mask to value in the stored one; 0 stays 0."""
+    engine: Literal["process", "ray"] = "process"
+    memory_gb: float | None = None
+    """What one may use; None: an equal share of what is available."""
 
-    classes: Mapping[str, int] | None = None
-    """Class name to stored value."""
+    isolated: bool = False
+    """A single worker, too, has a process of its own, so that a crash costs one study."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of a job."""
-
-    series_id: str
-    source: Path
-    error: str | None = None
-    """Why the series cannot be used."""
-
-    kept: bool = False
-    """It had been prepared before."""
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ConfigError(f"workers must be at least 1, got {self.count}.")
+        worker_memory(self.memory_gb, self.count)
 
 
-def run_jobs(jobs: Sequence[Job], workers: int = 1) -> list[Outcome]:
-    """Prepare all jobs; the outcomes are in the order of `jobs`.
+Task = Callable[[Job], Record]
 
-    With one worker everything runs in this process.
+
+def run_jobs(jobs: Sequence[Job], workers: Workers, task: Task = prepare_study) -> Iterator[Record]:
+    """The records of all jobs, as they finish.
+
+    Raises:
+        DiskFullError: the disk is full; after the records of the jobs that had been begun.
+        MissingExtraError: `engine` is "ray" and Ray is not installed.
     """
-    done: dict[str, Outcome] = {}
-    outcomes = map(_run, jobs) if workers <= 1 else _run_pool(jobs, workers, _run)
-    with tqdm(total=len(jobs), desc="prepare", unit="series", delay=2) as bar:
-        for outcome in outcomes:
-            done[outcome.series_id] = outcome
-            bar.update()
-    return [done[job.series_id] for job in jobs]
+    if workers.engine == "ray":
+        from uvlm.preprocessing.cluster import run_on_ray
+
+        return run_on_ray(jobs, workers.count, workers.memory_gb, task)
+    memory = worker_memory(workers.memory_gb, workers.count)
+    if workers.count == 1 and not workers.isolated:
+        return _run_here(jobs, memory, task)
+    return _run_pool(jobs, workers.count, memory, task)
 
 
-Task = Callable[[Job], Outcome]
+def _run_here(jobs: Sequence[Job], memory_gb: float | None, task: Task) -> Iterator[Record]:
+    for job in jobs:
+        with memory_limit(memory_gb):
+            record = task(job)
+        yield record
 
 
-def _run_pool(jobs: Sequence[Job], workers: int, task: Task) -> Iterator[Outcome]:
+def _run_pool(
+    jobs: Sequence[Job], workers: int, memory_gb: float | None, task: Task
+) -> Iterator[Record]:
     queue = list(reversed(jobs))
     while queue:
         lost: list[Job] = []
-        yield from _drain(task, queue, workers, IN_FLIGHT * workers, lost)
+        yield from _drain(task, queue, workers, memory_gb, lost)
         if lost:
             log.warning("a worker died; trying its %d series one at a time", len(lost))
         # Alone in its pool, whoever kills it again is the cause.
         suspects = lost[::-1]
         while suspects:
             culprits: list[Job] = []
-            yield from _drain(task, suspects, 1, 1, culprits)
-            for job in culprits:
-                reason = "the process preparing it died; it may need more memory than there is"
-                yield Outcome(series_id=job.series_id, source=job.image, error=reason)
+            yield from _drain(task, suspects, 1, memory_gb, culprits, limit=1)
+            yield from map(lost_record, culprits)
 
 
 def _drain(
-    task: Task, queue: list[Job], workers: int, limit: int, lost: list[Job]
-) -> Iterator[Outcome]:
+    task: Task,
+    queue: list[Job],
+    workers: int,
+    memory_gb: float | None,
+    lost: list[Job],
+    limit: int | None = None,
+) -> Iterator[Record]:
     """Run jobs from the end of `queue` until it is empty or the pool breaks; then fill `lost`."""
-    running: dict[Future[Outcome], Job] = {}
+    running: dict[Future[Record], Job] = {}
+    full: DiskFullError | None = None
     with (
-        _two_threads_each(),
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool,
+        one_thread_each(),
+        ProcessPoolExecutor(
+            min(workers, len(queue)),
+            multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(memory_gb,),
+        ) as pool,
     ):
-        while (queue or running) and not lost:
-            while queue and len(running) < limit:
-                try:
-                    future = pool.submit(task, queue[-1])
-                except BrokenProcessPool:
-                    lost.append(queue.pop())
-                    break
-                running[future] = queue.pop()
-            finished, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                job = running.pop(future)
-                try:
-                    yield future.result()
-                except BrokenProcessPool:
-                    lost.append(job)
+        try:
+            while ((queue and full is None) or running) and not lost:
+                if full is None:
+                    _fill(pool, task, queue, running, lost, limit or IN_FLIGHT * workers)
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    job = running.pop(future)
+                    try:
+                        yield future.result()
+                    except BrokenProcessPool:
+                        lost.append(job)
+                    except DiskFullError as error:
+                        full = error
+        finally:
+            # Stopped half way, what has not begun never begins.
+            pool.shutdown(wait=False, cancel_futures=True)
+    if full is not None:
+        raise full
     lost.extend(running.values())
 
 
-@contextmanager
-def _two_threads_each() -> Iterator[None]:
-    """Limit the linear algebra of processes started meanwhile; numpy reads this when imported."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "2"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def _fill(
+    pool: ProcessPoolExecutor,
+    task: Task,
+    queue: list[Job],
+    running: dict[Future[Record], Job],
+    lost: list[Job],
+    limit: int,
+) -> None:
+    while queue and len(running) < limit:
+        try:
+            future = pool.submit(task, queue[-1])
+        except BrokenProcessPool:
+            lost.append(queue.pop())
+            return
+        running[future] = queue.pop()
 
 
-def _run(job: Job) -> Outcome:
-    """Prepare one series; an error is its outcome, never an exception."""
-    try:
-        kept = _prepare(job)
-    except UvlmError as error:
-        return Outcome(series_id=job.series_id, source=job.image, error=str(error))
-    except Exception as error:
-        # One broken study must not stop the rest, whatever broke it.
-        log.exception("%s: unexpected error", job.series_id)
-        reason = f"{job.image}: {type(error).__name__}: {error}"
-        return Outcome(series_id=job.series_id, source=job.image, error=reason)
-    return Outcome(series_id=job.series_id, source=job.image, kept=kept)
-
-
-def _prepare(job: Job) -> bool:
-    """Whether both files were there already."""
-    image_kept = _is_current(job.out_image, job.image, job.spec, None)
-    mask_kept = job.out_mask is None or job.mask is None
-    if job.out_mask is not None and job.mask is not None:
-        mask_kept = _is_current(job.out_mask, job.mask, job.spec, job.classes)
-    if image_kept and mask_kept:
-        return True
-    volume = read_volume(job.image)
-    check(volume)
-    if job.mask is not None and job.out_mask is not None and not mask_kept:
-        mask = _mask_of(job, volume)
-        grid = grid_of(mask, job.spec)
-        meta = StoreMeta(kind="labels", spec_hash=job.spec.hash, grid=grid, classes=job.classes)
-        write_store(job.out_mask, prepare_labels(mask, job.spec), meta)
-    if not image_kept:
-        prepared = prepare(volume, job.spec)
-        write_store(job.out_image, prepared.array, meta_of(prepared))
-    return False
-
-
-def _is_current(
-    stored: Path, source: Path, spec: PreprocessSpec, classes: Mapping[str, int] | None
-) -> bool:
-    """Whether `stored` was made from `source` by `spec`."""
-    if not stored.exists():
-        return False
-    meta = StoredArray(stored).meta
-    return (
-        meta is not None
-        and meta.spec_hash == spec.hash
-        and meta.classes == classes
-        and meta.grid.source_checksum == _sha256(source)
-    )
-
-
-def _sha256(path: Path) -> str:
-    """Of the file's bytes, as readers write it into the provenance."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _mask_of(job: Job, volume: Volume) -> Volume:
-    """The mask of `job`, checked against its image and with the stored values."""
-    assert job.mask is not None
-    mask = read_volume(job.mask, labels=True)
-    require_same_grid(volume, mask)
-    if job.values is None:
-        return mask
-    found = np.unique(mask.array)
-    unknown = [int(value) for value in found if value and int(value) not in job.values]
-    if unknown:
-        raise ImageError.about(
-            job.mask,
-            f"holds the values {unknown[:5]} that have no name",
-            "Add them to labels.json.",
-        )
-    table = np.zeros(int(found[-1]) + 1, np.uint8 if len(job.values) < 256 else np.uint16)
-    for value in found[found > 0]:
-        table[value] = job.values[int(value)]
-    return Volume(array=table[mask.array], affine=mask.affine, provenance=mask.provenance)
+def _start_worker(memory_gb: float | None) -> None:
+    # Ctrl-C reaches every process of the terminal; what is being written is finished first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    limit_memory(memory_gb)

@@ -1,0 +1,290 @@
+"""One CT-RATE volume in HU with its true geometry, from either version of the archive.
+
+Version 2 (`train_fixed`) holds int16 HU under a true header. Version 1 (`train`) holds what the
+scanner stored, under a header that says nothing true; slope, intercept and geometry stand in the
+metadata table. Three witnesses say which a file is: its folder, its header's spacing beside that of
+the table, and its values. They must not contradict one another.
+
+A version 1 array has x along DICOM's row direction, y along the column direction and z along their
+cross product.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uvlm.errors import ImageError
+from uvlm.imaging.audit import Audit, audit
+from uvlm.imaging.readers import read_volume
+from uvlm.imaging.volume import Volume
+
+__all__ = ["CtRateImage", "SeriesMetadata", "parse_metadata"]
+
+SAME_SPACING = 0.02
+"""Relative difference; the table rounds (1.4999, 1.51 for 1.5 mm)."""
+
+SAMPLE_VOXELS = 2_000_000
+"""To tell 0 from 1024 or 8192 above HU needs no more; the whole volume is audited afterwards."""
+
+KNOWN_INTERCEPTS = (1024.0, 8192.0)
+INTERCEPT_TOLERANCE = 30.0
+"""The audit's own: patients differ by this."""
+
+INT16 = np.iinfo(np.int16)
+REMEDY = (
+    "Keep a file in the folder of its version (train or valid for 1, train_fixed or valid_fixed "
+    "for 2) with the metadata table of its download, or download it again."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesMetadata:
+    """What the metadata table says of one series."""
+
+    slope: float
+    intercept: float
+    """HU = slope x stored value + intercept."""
+
+    spacing: tuple[float, float, float]
+    """mm along (z, y, x)."""
+
+    position: tuple[float, float, float]
+    """Centre of the first voxel, LPS mm."""
+
+    orientation: tuple[float, float, float, float, float, float]
+    """Directions of a row and of a column, LPS."""
+
+    shape: tuple[int | None, int | None, int | None] = (None, None, None)
+    """Slices, rows and columns; None where the table is empty."""
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4), voxel index (x, y, z) to LPS mm."""
+        row, column = np.array(self.orientation[:3]), np.array(self.orientation[3:])
+        axes = np.stack([row, column, np.cross(row, column)], axis=1)
+        affine = np.eye(4)
+        affine[:3, :3] = axes / np.linalg.norm(axes, axis=0) * self.spacing[::-1]
+        affine[:3, 3] = self.position
+        return affine
+
+
+def parse_metadata(cells: Mapping[str, str]) -> SeriesMetadata | str:
+    """A row of the metadata table, or what is wrong with it."""
+    found: dict[str, tuple[float, ...]] = {}
+    for column, count in COLUMNS.items():
+        if column not in cells:
+            return f"the metadata table has no column {column!r}"
+        values = _numbers(cells[column])
+        if len(values) != count:
+            return f"the metadata table's {column} is {cells[column][:60]!r}"
+        found[column] = values
+    # "XY" is taken as it says; in every row of the archive the two are equal.
+    (x, y), (z,) = found["XYSpacing"], found["ZSpacing"]
+    slope, orientation = found["RescaleSlope"][0], found["ImageOrientationPatient"]
+    row, column_direction = np.array(orientation[:3]), np.array(orientation[3:])
+    if min(x, y, z) <= 0:
+        return f"the metadata table's spacing is {z:g} x {y:g} x {x:g} mm"
+    if slope == 0:
+        return "the metadata table's RescaleSlope is 0"
+    lengths = [float(np.linalg.norm(direction)) for direction in (row, column_direction)]
+    if not np.allclose([*lengths, row @ column_direction], [1, 1, 0], atol=0.01):
+        return f"the metadata table's ImageOrientationPatient is {list(orientation)}"
+    return SeriesMetadata(
+        slope=slope,
+        intercept=found["RescaleIntercept"][0],
+        spacing=(z, y, x),
+        position=found["ImagePositionPatient"],  # type: ignore[arg-type]
+        orientation=orientation,  # type: ignore[arg-type]
+        shape=(
+            _count(cells.get("NumberofSlices", "")),
+            _count(cells.get("Rows", "")),
+            _count(cells.get("Columns", "")),
+        ),
+    )
+
+
+COLUMNS = {
+    "RescaleSlope": 1,
+    "RescaleIntercept": 1,
+    "XYSpacing": 2,
+    "ZSpacing": 1,
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+}
+"""Column to how many numbers its cells hold."""
+
+
+def _numbers(cell: str) -> tuple[float, ...]:
+    """`1.5` or `[0.68, 0.68]`; nothing if it is neither."""
+    try:
+        value = ast.literal_eval(cell.strip())
+        values = tuple(float(v) for v in (value if isinstance(value, (list, tuple)) else [value]))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return ()
+    return values if np.isfinite(values).all() else ()
+
+
+def _count(cell: str) -> int | None:
+    numbers = _numbers(cell)
+    return int(numbers[0]) if len(numbers) == 1 and numbers[0] >= 1 else None
+
+
+@dataclass(frozen=True)
+class _Witness:
+    """What one witness says: a version, or None, and in what words."""
+
+    version: int | None
+    words: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CtRateImage:
+    """A volume file of either version."""
+
+    path: Path
+    folder: str
+    """The name of the folder that tells the version, such as "train_fixed"; "" if none does."""
+
+    metadata: SeriesMetadata | None
+    lack: str = ""
+    """Why `metadata` is None."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    def read(self) -> Volume:
+        """The CT in HU; `provenance.notes` says which version it is and who said so.
+
+        Raises:
+            ImageError: it cannot be read, its version is contradictory or its values fit neither,
+                or it is version 1 and the metadata table does not tell what is needed.
+        """
+        volume = read_volume(self.path)
+        said = (self._folder(), self._header(volume), self._values(volume))
+        votes = [witness for witness in said if witness.version is not None]
+        others = [witness for witness in votes if witness.version != votes[0].version]
+        if others:
+            agreed = [witness for witness in votes if witness not in others]
+            found = f"{_joined(agreed)}, but {_joined(others)}"
+            raise ImageError.about(self.path, found, REMEDY)
+        by = " and ".join(witness.name for witness in votes)
+        if votes[0].version == 2:
+            return _noted(volume, f"CT-RATE version 2, by {by}.")
+        return self._version_1(volume, by)
+
+    def _folder(self) -> _Witness:
+        if not self.folder:
+            return _Witness(None, "", "folder")
+        version = 2 if self.folder.endswith("_fixed") else 1
+        return _Witness(version, f"the folder {self.folder} says version {version}", "folder")
+
+    def _header(self, volume: Volume) -> _Witness:
+        """Sorted, since version 2 may store its axes in any order."""
+        if self.metadata is None or np.allclose(self.metadata.spacing, 1.0, rtol=SAME_SPACING):
+            # A header that was never filled in says 1 mm as well.
+            return _Witness(None, "", "header")
+        here, there = sorted(volume.spacing), sorted(self.metadata.spacing)
+        if np.allclose(here, there, rtol=SAME_SPACING):
+            words = "the header has the spacing of the metadata table, as in version 2"
+            return _Witness(2, words, "header")
+        mm = [" x ".join(f"{value:.4g}" for value in values) for values in (here, there)]
+        words = f"the header's spacing is {mm[0]} mm and not {mm[1]}, as in version 1"
+        return _Witness(1, words, "header")
+
+    def _values(self, volume: Volume) -> _Witness:
+        sample = _sample(volume)
+        stored = audit(sample)
+        if stored.usable:
+            return _Witness(2, "the values are HU, as in version 2", "values")
+        offset = _known_offset(stored)
+        words = f"the values are {offset or 0:g} above HU, as in version 1"
+        if self.metadata is None:
+            if offset is not None:
+                return _Witness(1, words, "values")
+            raise ImageError(f"{self.path}: {stored.reason}")
+        scaled = audit(replace(sample, array=self._hu(sample.array, self.metadata)))
+        if not scaled.usable:
+            raise ImageError(
+                f"{self.path}: the values are not HU, and slope {self.metadata.slope:g} with "
+                f"intercept {self.metadata.intercept:g} of the metadata table do not make them HU. "
+                f"As stored: {stored.reason} After both: {scaled.reason}"
+            )
+        if offset is None:
+            words = "slope and intercept of the metadata table make the values HU, as in version 1"
+        return _Witness(1, words, "values")
+
+    def _version_1(self, volume: Volume, by: str) -> Volume:
+        meta = self.metadata
+        if meta is None:
+            raise ImageError.about(
+                self.path,
+                f"version 1 (by {by}), whose slope, intercept and geometry stand in the metadata "
+                f"table; {self.lack}",
+                "Add the metadata table of the download, or use version 2 (train_fixed).",
+            )
+        slices, rows, columns = meta.shape
+        z, y, x = volume.shape
+        if (rows or y, columns or x) != (y, x):
+            raise ImageError.about(
+                self.path,
+                f"{z} slices of {y} rows and {x} columns, where the metadata table has {rows} rows "
+                f"and {columns} columns: which way its axes run is unknown",
+                REMEDY,
+            )
+        note = (
+            f"CT-RATE version 1, by {by}: HU = {meta.slope:g} x stored {meta.intercept:+g}, "
+            "geometry from the metadata table."
+        )
+        source = replace(
+            volume.provenance,
+            # What the reader says of this header is beside the point.
+            notes=(),
+            details=volume.provenance.details | {"slope": meta.slope, "intercept": meta.intercept},
+        )
+        array = self._hu(volume.array, meta)
+        whole = _noted(Volume(array=array, affine=meta.affine, provenance=source), note)
+        if slices not in (None, z):
+            return _noted(whole, "The number of slices is not that of the metadata table.")
+        return whole
+
+    @staticmethod
+    def _hu(stored: NDArray[Any], meta: SeriesMetadata) -> NDArray[np.int16]:
+        """Slab by slab: no copy of the volume in a wider type."""
+        hu = np.empty(stored.shape, np.int16)
+        for z, slab in enumerate(stored):
+            values = slab.astype(np.float32) * meta.slope + meta.intercept
+            hu[z] = np.rint(values).clip(INT16.min, INT16.max)
+        return hu
+
+
+def _joined(witnesses: list[_Witness]) -> str:
+    return " and ".join(witness.words for witness in witnesses)
+
+
+def _noted(volume: Volume, note: str) -> Volume:
+    notes = (*volume.provenance.notes, note)
+    return replace(volume, provenance=replace(volume.provenance, notes=notes))
+
+
+def _known_offset(found: Audit) -> float | None:
+    """How far above HU the values are, if it is by an intercept in use."""
+    if found.verdict != "shifted" or found.offset is None:
+        return None
+    near = (abs(found.offset - known) <= INTERCEPT_TOLERANCE for known in KNOWN_INTERCEPTS)
+    return found.offset if any(near) else None
+
+
+def _sample(volume: Volume) -> Volume:
+    """Every n-th voxel along each axis, so that about `SAMPLE_VOXELS` remain."""
+    step = max(1, int((volume.array.size / SAMPLE_VOXELS) ** (1 / 3)))
+    steps = np.diag([step, step, step, 1.0])
+    return replace(volume, array=volume.array[::step, ::step, ::step], affine=volume.affine @ steps)

@@ -1,0 +1,153 @@
+"""The user's own studies: a folder of DICOM or volume files, and a table of what is known of them.
+
+    INPUT/...                 DICOM folders or zips, NIfTI, NRRD, MetaImage, at any depth
+    --table reports.xlsx      or .csv: one row per CT, a column that names its file or folder
+    --masks DIR               masks of the same names, or one folder of structure files per study
+
+Columns are found from their names and values, or named by options; `describe` says what was
+understood before anything is prepared.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from uvlm.errors import CatalogError
+from uvlm.preprocessing.nnunet_dataset import NnunetName
+from uvlm.preprocessing.sources.folder_columns import Columns, map_columns
+from uvlm.preprocessing.sources.folder_files import find_files
+from uvlm.preprocessing.sources.folder_listing import FolderListing, Understood, describe
+from uvlm.preprocessing.sources.folder_masks import with_masks
+from uvlm.preprocessing.sources.folder_rows import from_files, from_table
+from uvlm.preprocessing.sources.folder_table import read_any
+from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS, REGIONS
+
+__all__ = [
+    "DESCRIPTION",
+    "HELP",
+    "NNUNET",
+    "Columns",
+    "FolderListing",
+    "add_arguments",
+    "describe",
+    "list_folder",
+    "list_studies",
+]
+
+HELP = "your own: a folder of DICOM or NIfTI, with a CSV or Excel table of reports and labels"
+DESCRIPTION = (
+    "INPUT holds DICOM folders or zips, or volume files (NIfTI, NRRD, MetaImage), at any depth. "
+    "The table has one row per CT; its columns are found from their names and values, or named "
+    "by options ('-' for none). --dry-run shows what was understood, and prepares nothing."
+)
+NNUNET: NnunetName | None = NnunetName(600, "Folder")
+REGION_OF = {CT_RATE_LABELS: "chest", ABDOMEN_LABELS: "abdomen"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("input", type=Path, metavar="INPUT", help="the folder with the CTs")
+    add("--table", type=Path, metavar="FILE", help=".csv or .xlsx, one row per CT")
+    add("--sheet", metavar="NAME", help="of an .xlsx with several sheets")
+    add("--encoding", metavar="E", help="of a CSV: utf-8, utf-16, cp1252 (found out without it)")
+    add("--delimiter", metavar="D", help="of a CSV (found out without it)")
+    for role, what in (
+        ("id", "names the file, folder or study"),
+        ("path", "path of the file or folder below INPUT"),
+        ("case", "examination; its reconstructions share it"),
+        ("patient", "patient; decides the split"),
+        ("split", "train, valid or test"),
+        ("series", "SeriesInstanceUID to read from a DICOM folder"),
+        ("mask", "path of the mask below --masks, or below INPUT"),
+    ):
+        add(f"--{role}-column", metavar="COL", help=what)
+    add("--report-column", nargs="+", default=(), metavar="COL", help="one or several")
+    add("--label-columns", nargs="+", default=(), metavar="COL", help="0, 1 or empty")
+    add("--masks", type=Path, metavar="DIR", help="masks named as their CTs")
+    add("--mask-labels", type=Path, metavar="JSON", help="names of the values in mask files")
+    add("--name", help="what the studies are, for model cards (default: INPUT's name)")
+    add("--region", choices=(*REGIONS, "unknown"), help="default: as the labels say")
+    add("--dry-run", action="store_true", help="show what was understood, prepare nothing")
+
+
+def list_studies(args: argparse.Namespace) -> FolderListing:
+    single = ("id", "path", "case", "patient", "split", "series", "mask")
+    columns = Columns(
+        **{role: getattr(args, f"{role}_column") for role in single},
+        report=tuple(args.report_column),
+        labels=tuple(args.label_columns),
+    )
+    return list_folder(
+        args.input,
+        args.table,
+        columns=columns,
+        sheet=args.sheet,
+        encoding=args.encoding,
+        delimiter=args.delimiter,
+        masks=args.masks,
+        mask_labels=args.mask_labels,
+        name=args.name,
+        region=args.region,
+    )
+
+
+def list_folder(
+    folder: Path,
+    table: Path | None = None,
+    *,
+    columns: Columns | None = None,
+    sheet: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    masks: Path | None = None,
+    mask_labels: Path | None = None,
+    name: str | None = None,
+    region: str | None = None,
+) -> FolderListing:
+    """The studies of a folder; no volume is opened.
+
+    Without a table every CT is a study of its own, with neither report nor labels.
+
+    Args:
+        table: `.csv` or `.xlsx`; a row without its file is rejected, a file without its row is
+            excluded.
+        masks: as `folder_masks.open_masks` takes them.
+
+    Raises:
+        CatalogError: no CT at all, an unusable table, a column that cannot be found, an id twice,
+            a cell that is no label or split, a patient in two splits, or unusable masks.
+    """
+    files = find_files(folder, skip=() if masks is None else (masks,))
+    if not files.units:
+        raise CatalogError.about(
+            folder, "no CT below it", "Give the folder with DICOM, NIfTI, NRRD or MetaImage files."
+        )
+    columns = columns or Columns()
+    if table is not None:
+        loaded, notes = read_any(table, sheet, encoding, delimiter)
+        roles = map_columns(loaded, columns, files.index())
+        rows = from_table(loaded, roles, files, notes)
+    else:
+        if columns != Columns():
+            raise CatalogError("columns were named, but no table given. Give it with --table.")
+        loaded, rows = None, from_files(files)
+    studies, scopes, rejected = with_masks(rows.drafts, files.root, masks, mask_labels)
+    missing = sum(study.mask is None for study in studies) if scopes else 0
+    lack = (f"{missing} of {len(studies)} studies have no mask.",) if missing else ()
+    masked = {path for study in studies if study.mask for path in study.mask.files}
+    told = {"--table": table, "--sheet": sheet, "--encoding": encoding, "--delimiter": delimiter}
+    told |= {"--masks": masks, "--mask-labels": mask_labels, "--name": name, "--region": region}
+    return FolderListing(
+        name=name or folder.resolve().name,
+        region=region or REGION_OF.get(rows.roles.labels, "unknown"),
+        labels=rows.roles.labels,
+        studies=studies,
+        scopes=scopes,
+        rejected=(*rows.rejected, *rejected),
+        excluded=tuple(e for e in rows.excluded if files.root / e.series_id not in masked),
+        warnings=(*rows.roles.warnings, *rows.warnings, *lack),
+        understood=Understood(
+            files=files, table=loaded, roles=rows.roles, notes=rows.notes, told=told
+        ),
+    )

@@ -51,6 +51,19 @@ def test_abdominal_studies_are_a_region(tmp_path, capsys):
     assert "1 abdomen studies" in capsys.readouterr().out
 
 
+def test_chest_studies_may_have_another_layout(tmp_path, capsys):
+    shape = ["--shape", "16", "32", "32"]
+    arguments = [str(tmp_path / "out"), "--studies", "1", *shape, "--layout", "ct-rate-v1"]
+    assert main(["phantom", "make", *arguments]) == 0
+    assert (tmp_path / "out/dataset/train/train_1/train_1_a/train_1_a_1.nii.gz").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    capsys.readouterr()
+    arguments[0] = str(tmp_path / "other")
+    assert main(["phantom", "make", *arguments, "--region", "abdomen"]) == 2
+    assert "--layout ct-rate-v1 is of chest studies" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_folder_in_use_is_the_users_mistake(tmp_path, capsys):
     (tmp_path / "mine").write_text("keep")
     assert main(["phantom", "make", str(tmp_path), "--studies", "1"]) == 2
@@ -64,6 +77,7 @@ def test_a_folder_in_use_is_the_users_mistake(tmp_path, capsys):
         ["make"],
         ["make", "x", "--studies", "two"],
         ["make", "x", "--studies", "1", "--region", "knee"],
+        ["make", "x", "--studies", "1", "--layout", "dicom"],
     ],
 )
 def test_wrong_arguments_exit_with_usage(arguments):

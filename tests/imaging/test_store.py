@@ -2,6 +2,7 @@
 
 import json
 import logging
+from itertools import product
 from pathlib import Path
 
 import blosc2
@@ -20,6 +21,9 @@ from uvlm.imaging.store import (
     write_store,
 )
 from uvlm.imaging.volume import Provenance, Volume
+
+NO_LENGTH = b"\x7f"
+"""A block of these cannot be decoded; of bytes 255 it could be, as the same value throughout."""
 
 SPEC = PreprocessSpec(shape=(130, 128, 140))
 
@@ -110,6 +114,77 @@ def test_a_region_does_not_touch_the_chunks_it_lies_outside_of(stored, prepared)
     np.testing.assert_array_equal(handle[first], prepared.array[first])
     with pytest.raises(ImageError, match="cannot be decoded"):
         handle[60:70, 0:8, 0:8]
+
+
+def block_bytes(path):
+    """((z, y, x) of a block's first voxel, where its compressed bytes lie in the file) of all."""
+    array, content = blosc2.open(str(path)), path.read_bytes()
+    grid = [range(0, n, c) for n, c in zip(array.shape, array.chunks, strict=True)]
+    within = [range(0, c, b) for c, b in zip(array.chunks, array.blocks, strict=True)]
+    found = []
+    for number, corner in enumerate(product(*grid)):
+        chunk = array.schunk.get_chunk(number)
+        at = content.find(chunk)
+        inner = list(product(*within))
+        # A chunk is a header of 32 bytes, the start of each block, and the blocks.
+        starts = np.frombuffer(chunk, "<i4", len(inner), 32).tolist()
+        ends = dict(zip(sorted(starts), [*sorted(starts)[1:], len(chunk)], strict=True))
+        for place, start in zip(inner, starts, strict=True):
+            first = tuple(c + p for c, p in zip(corner, place, strict=True))
+            found.append((first, slice(at + start, at + ends[start])))
+    return found, array.blocks
+
+
+def reaches(first, blocks, region):
+    return all(
+        p < r.stop and r.start < p + b for p, b, r in zip(first, blocks, region, strict=True)
+    )
+
+
+def test_a_patch_decodes_only_the_blocks_it_touches(prepared, tmp_path):
+    """All others are overwritten, and nothing notices; one of its own is, and it does."""
+    smooth = np.add.outer(np.arange(128), np.add.outer(np.arange(128), np.arange(256)))
+    smooth = smooth.astype(np.int16)
+    path = tmp_path / "smooth.b2nd"
+    write_store(path, smooth, meta_of(prepared))
+    region = (slice(30, 70), slice(33, 63), slice(100, 150))
+    content = bytearray(path.read_bytes())
+    blocks, size = block_bytes(path)
+    own = [where for first, where in blocks if reaches(first, size, region)]
+    for first, where in blocks:
+        if not reaches(first, size, region):
+            content[where] = NO_LENGTH * (where.stop - where.start)
+    assert 0 < len(own) < 0.1 * len(blocks)
+    path.write_bytes(bytes(content))
+    np.testing.assert_array_equal(read_store(path, region), smooth[region])
+    content[own[0]] = NO_LENGTH * (own[0].stop - own[0].start)
+    path.write_bytes(bytes(content))
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        read_store(path, region)
+
+
+def test_a_training_patch_decodes_at_most_30_percent_of_a_volume(prepared, tmp_path):
+    shape, patch = (192, 256, 256), (96, 128, 128)
+    path = tmp_path / "ct.b2nd"
+    write_store(path, np.zeros(shape, np.int16), meta_of(prepared))
+    stored = blosc2.open(str(path))
+    # Every offset is as likely as any other, along each axis for itself.
+    share = [
+        np.mean([(o + p - 1) // b - o // b + 1 for o in range(n - p + 1)]) * b / n
+        for n, p, b in zip(shape, patch, stored.blocks, strict=True)
+    ]
+    assert np.prod(share) <= 0.30
+
+
+def test_a_store_of_other_chunks_and_blocks_is_read_as_well(stored, prepared, tmp_path):
+    other = tmp_path / "other.b2nd"
+    copy = blosc2.asarray(
+        prepared.array, urlpath=str(other), chunks=(64, 128, 128), blocks=(8, 64, 64)
+    )
+    original = blosc2.open(str(stored))
+    copy.schunk.vlmeta["uvlm"] = original.schunk.vlmeta["uvlm"]
+    assert read_meta(other) == meta_of(prepared)
+    np.testing.assert_array_equal(read_store(other), prepared.array)
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts bytes by /proc/self/io")

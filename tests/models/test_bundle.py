@@ -18,7 +18,7 @@ from tests.models.tiny import ENCODER, REPORT, SHAPE, random_tokens
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.models.bundle import Part, load_bundle, read_bundle_info, save_bundle
-from uvlm.models.bundle_files import write_checksums
+from uvlm.models.bundle_files import Split, write_checksums
 from uvlm.models.config import ClassificationConfig, EncoderConfig, SegmentationConfig
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
@@ -55,7 +55,9 @@ def make_part(task: str, config: object, **fields: object) -> Part:
 @pytest.fixture
 def parts() -> dict[str, Part]:
     return {
-        "segmentation": make_part("segmentation", SEGMENTATION, patch=(8, 16, 16)),
+        "segmentation": make_part(
+            "segmentation", SEGMENTATION, patch=(8, 16, 16), split=Split(val_fraction=0.2)
+        ),
         "classification": make_part(
             "classification", CLASSIFICATION, metrics={"auroc": 0.75, "f1": float("nan")}
         ),
@@ -103,6 +105,16 @@ def test_everything_comes_back(
         state = loaded.state_dict()
         assert list(state) == list(module.state_dict())
         assert all(torch.equal(state[key], value) for key, value in module.state_dict().items())
+
+
+def test_parts_written_before_splits_were_recorded_load(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    for part in config["parts"].values():
+        del part["split"]
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "checksums.json").unlink()
+    write_checksums(folder)
+    assert [part.split for part in load_bundle(folder).parts.values()] == [None] * 3
 
 
 def test_loaded_models_compute_the_same(folder: Path, modules: dict[str, nn.Module]) -> None:

@@ -18,9 +18,10 @@ from tests.models.test_bundle import (
     make_part,
 )
 from tests.models.tiny import ENCODER
-from uvlm.errors import BundleError
+from uvlm.errors import BundleError, ConfigError
 from uvlm.models.bundle import Bundle, load_bundle, save_bundle
-from uvlm.models.handover import load_encoder
+from uvlm.models.bundle_files import Split
+from uvlm.models.handover import check_split, load_encoder
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 
@@ -107,3 +108,34 @@ def test_another_encoder_is_refused_even_where_all_shapes_fit(
 def test_a_part_the_bundle_lacks_is_refused(bundle: Bundle) -> None:
     with pytest.raises(BundleError, match=r"has no report part.*segmentation, classification"):
         load_encoder(ReportModel(REPORT_CONFIG), bundle, SPEC, part="report")
+
+
+def with_splits(bundle: Bundle, *splits: Split | None) -> Bundle:
+    pairs = zip(bundle.parts.items(), splits, strict=True)
+    return replace(bundle, parts={name: replace(part, split=s) for (name, part), s in pairs})
+
+
+def test_the_validation_patients_of_every_part_are_kept(bundle: Bundle, caplog) -> None:
+    split = Split(val_fraction=0.2)
+    check_split(with_splits(bundle, split, split), split)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.3])
+def test_other_validation_patients_are_refused(bundle: Bundle, fraction: float) -> None:
+    given = with_splits(bundle, Split(val_fraction=0.2), Split(val_fraction=fraction))
+    with pytest.raises(ConfigError, match=r"segmentation part.*--data.val-fraction 0\.2"):
+        check_split(given, Split(val_fraction=fraction))
+
+
+def test_a_part_trained_on_held_out_splits_is_refused(bundle: Bundle) -> None:
+    split = Split(val_fraction=0.2)
+    given = with_splits(bundle, split, replace(split, held_out=("test",)))
+    with pytest.raises(ConfigError, match="classification part left out the splits test"):
+        check_split(given, split)
+
+
+def test_a_part_that_does_not_say_its_split_is_warned_of(bundle: Bundle, caplog) -> None:
+    check_split(with_splits(bundle, None, Split(val_fraction=0.2)), Split(val_fraction=0.2))
+    assert "its segmentation part does not say" in caplog.text
+    assert "classification" not in caplog.text

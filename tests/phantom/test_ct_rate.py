@@ -55,6 +55,14 @@ def test_metadata_columns_are_those_of_the_real_table(real_data):
     assert tuple(columns) == METADATA_COLUMNS
 
 
+def test_metadata_are_those_of_two_kinds_of_scanner(made):
+    _, rows = table(made[0] / "dataset" / "metadata" / "train_metadata.csv")
+    assert {row["RescaleIntercept"] for row in rows} == {"-1024", "-8192"}
+    for row in rows:
+        siemens = row["Manufacturer"] == "Siemens Healthineers"
+        assert siemens == (row["RescaleIntercept"] == "-8192")
+
+
 def test_every_row_has_its_image_and_mask_on_one_grid(made):
     root = made[0] / "dataset"
     names = json.loads((root / "ts_seg" / "labels.json").read_text())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from uvlm.errors import BundleError, CatalogError, ConfigError, InputError, TrainingDivergedError
 from uvlm.models.bundle import load_bundle
+from uvlm.models.bundle_files import Split
 from uvlm.training import run as run_module
 from uvlm.training.config import RunConfig
 from uvlm.training.run import train
@@ -108,6 +109,7 @@ def test_three_tasks_end_in_one_bundle_that_shares_the_frozen_encoder(
         torch.equal(value, segmentation[name])
         for name, value in loaded.modules["segmentation"].state_dict().items()
     )
+    assert {part.split for part in loaded.parts.values()} == {Split(val_fraction=0.3)}
     part = loaded.parts["report"]
     assert (part.region, part.spec.shape) == ("chest", (8, 16, 16))
     assert part.trained_on.startswith("toy (")
@@ -116,6 +118,17 @@ def test_three_tasks_end_in_one_bundle_that_shares_the_frozen_encoder(
     assert handover["source"] == "classification"
     assert loaded.tokenizer is not None
     assert loaded.tokenizer.vocab_size == part.config.decoder.vocab_size
+
+
+def test_another_share_of_validation_patients_than_the_bundles_is_refused(
+    tiny_run: Build, tmp_path: Path
+):
+    first = train(replace(tiny_run("segmentation"), out=tmp_path / "one"))
+    config = tiny_run("classification")
+    config = replace(config, data=replace(config.data, val_fraction=0.4), init=first)
+    with pytest.raises(ConfigError, match=r"--data.val-fraction 0\.3"):
+        train(replace(config, out=tmp_path / "two"))
+    assert not (tmp_path / "two").exists()
 
 
 def test_the_folder_holds_log_picture_board_and_configuration(tiny_run: Build, tmp_path: Path):

@@ -1,57 +1,169 @@
-"""`uvlm prepare`: turn a raw dataset into a catalog and a store that training reads."""
+"""`uvlm prepare SOURCE INPUT --out OUT`: a raw dataset to a catalog and a store for training.
+
+What is particular to a source is in its module: options, layout, description. A source's module is
+imported when it is asked for, all of them only for the list of sources.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uvlm.preprocessing.ingest import Options, Summary
+    from uvlm.preprocessing.nnunet_dataset import NnunetName
+    from uvlm.preprocessing.study import Listing
 
 __all__ = ["main"]
 
+SOURCES = {
+    "ct-rate": "ct_rate",
+    "abdomen-atlas": "abdomen_atlas",
+    "rexgrounding": "rexgrounding",
+    "bimcv-r": "bimcv_r",
+    "radgenome": "radgenome",
+    "folder": "folder",
+}
+"""Name on the command line -> module in `uvlm.preprocessing.sources`."""
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="uvlm prepare", description=__doc__)
+NNUNET_ON_REQUEST = ("ct-rate", "folder")
+"""Sources whose masks are not what they are for: an nnU-Net dataset only with --nnunet."""
+
+MOST_REASONS = 8
+
+
+def _module(source: str) -> Any:
+    return import_module(f"uvlm.preprocessing.sources.{SOURCES[source]}")
+
+
+def _parser(asked: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="uvlm prepare",
+        description="Turn a raw dataset into a catalog and a store that training reads. Run "
+        "again, also after a kill, it does only what is missing. Raw data are never changed.",
+    )
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
-    ct_rate = sources.add_parser(
-        "ct-rate",
-        help="CT-RATE version 2, and synthetic chest studies",
-        description="Writes catalog.csv, dataset.json, imagesTr, labelsTr and errors.csv, which "
-        "says which series cannot be used and why. Run again, it keeps what is done.",
-    )
-    ct_rate.add_argument(
-        "input", type=Path, metavar="INPUT", help="the folder that holds `dataset`"
-    )
-    ct_rate.add_argument("--out", type=Path, required=True, help="where to write")
-    ct_rate.add_argument(
+    for name in [asked] if asked in SOURCES else SOURCES:
+        module = _module(name)
+        one = sources.add_parser(name, help=module.HELP, description=module.DESCRIPTION)
+        module.add_arguments(one)
+        _add_common(one)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", type=Path, metavar="OUT", help="folder to write to; required to prepare")
+    add(
         "--preset",
         choices=("paper", "authors"),
         default="paper",
         help="preprocessing (default paper; authors: not antialiased, not clipped)",
     )
-    ct_rate.add_argument(
-        "--shape", type=int, nargs=3, metavar=("Z", "Y", "X"), help="default 192 256 256"
+    add("--shape", type=int, nargs=3, metavar=("Z", "Y", "X"), help="default 192 256 256")
+    add("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
+    add(
+        "--engine",
+        choices=("process", "ray"),
+        default="process",
+        help="processes of this machine, or a Ray cluster (RAY_ADDRESS; without it a local one)",
     )
-    ct_rate.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes (default 1)"
+    add(
+        "--memory-gb",
+        type=float,
+        metavar="G",
+        help="of one worker (default: its share of what is free)",
     )
-    return parser
+    add(
+        "--held-out",
+        type=Path,
+        metavar="FILE",
+        help="series, cases or patients, one a line, whose patients become test patients",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--nnunet", type=int, metavar="ID", help="number of the nnU-Net dataset, 1 to 999"
+    )
+    which.add_argument("--no-nnunet", action="store_true", help="write no nnU-Net dataset")
+    add("--plan", action="store_true", help="estimate time, disk and memory; write nothing")
 
 
 def main(argv: Sequence[str]) -> int:
     """Exit code 0; 3 if some series were rejected."""
-    args = _parser().parse_args(argv)
-    from uvlm.imaging.preprocess import preset
-    from uvlm.preprocessing.ct_rate import prepare_ct_rate
+    parser = _parser(argv[0] if argv else "")
+    args = parser.parse_args(argv)
+    dry = getattr(args, "dry_run", False)
+    if args.out is None and not (args.plan or dry):
+        parser.error("the following arguments are required: --out")
+    # Paths are remembered: typed in another way, the same study is still the same.
+    for name, value in vars(args).items():
+        if isinstance(value, Path) and name != "out":
+            setattr(args, name, Path(os.path.abspath(value)))
+    module = _module(args.source)
+    listing = module.list_studies(args)
+    for warning in listing.warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)
+    if dry:
+        print(module.describe(listing))
+        return 0
+    options = _options(args, module, listing)
+    if args.plan:
+        from uvlm.preprocessing.estimate import describe, estimate
 
-    spec = preset(args.preset, tuple(args.shape) if args.shape else None)
-    done = prepare_ct_rate(args.input, args.out, spec, args.workers)
+        print(describe(estimate(listing, options, out=args.out)))
+        return 0
+    from uvlm.preprocessing.ingest import prepare_dataset
+
+    return _tell(prepare_dataset(listing, args.out, options), listing, args.out)
+
+
+def _options(args: argparse.Namespace, module: Any, listing: Listing) -> Options:
+    from uvlm.imaging.preprocess import preset
+    from uvlm.preprocessing.admission import read_held_out
+    from uvlm.preprocessing.ingest import Options
+
+    return Options(
+        spec=preset(args.preset, tuple(args.shape) if args.shape else None),
+        workers=args.workers,
+        engine=args.engine,
+        memory_gb=args.memory_gb,
+        isolated=True,
+        nnunet=_nnunet(args, module, listing),
+        held_out=read_held_out(args.held_out) if args.held_out else frozenset(),
+    )
+
+
+def _nnunet(args: argparse.Namespace, module: Any, listing: Listing) -> NnunetName | None:
+    """As asked; unasked, of a source for segmentation whose studies have masks."""
+    from uvlm.preprocessing.nnunet_dataset import NnunetName
+
+    default: NnunetName | None = module.NNUNET
+    if args.nnunet is not None:
+        known = default.name if default else "".join(filter(str.isalnum, listing.name))
+        return NnunetName(args.nnunet, known)
+    masked = any(study.mask is not None for study in listing.studies)
+    wanted = masked and not args.no_nnunet and args.source not in NNUNET_ON_REQUEST
+    return default if wanted else None
+
+
+def _tell(done: Summary, listing: Listing, out: Path) -> int:
     kept = f", {done.kept} of them kept from an earlier run" if done.kept else ""
-    print(f"{done.catalog}: {done.prepared} series{kept}")
-    if done.excluded:
-        print(f"{done.excluded} series left out: listed as not of the chest")
+    for catalog in done.catalogs:
+        print(f"{catalog}: {done.prepared} series{kept}")
+    reasons = Counter(each.reason for each in listing.excluded).most_common()
+    for reason, count in reasons[:MOST_REASONS]:
+        print(f"{count} series left out: {reason}")
+    if len(reasons) > MOST_REASONS:
+        print(f"{done.excluded} series left out in all: see {out / 'run.json'}")
+    for warning in done.warnings[len(listing.warnings) :]:
+        print(f"WARNING: {warning}", file=sys.stderr)
     if not done.rejected:
         return 0
-    errors = done.catalog.with_name("errors.csv")
-    print(f"{len(done.rejected)} series cannot be used: see {errors}", file=sys.stderr)
+    print(f"{len(done.rejected)} series cannot be used: see {out / 'errors.csv'}", file=sys.stderr)
     return 3

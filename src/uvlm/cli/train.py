@@ -64,9 +64,7 @@ def _smoke(config: RunConfig) -> None:
         raw, prepared = f"{folder}/raw", f"{folder}/prepared"
         phantom(["make", raw, "--studies", "8", "--shape", *shape])
         prepare(["ct-rate", raw, "--out", prepared, "--shape", *shape])
-        data = replace(
-            config.data, catalog=(Path(prepared) / "catalog.csv",), val_fraction=0.5, workers=0
-        )
+        data = replace(config.data, catalog=(Path(prepared) / "catalog.csv",), workers=0)
         loop = replace(config.loop, steps=2, validate_studies=2)
         train(replace(config, data=data, loop=loop, out=config.out or Path(folder) / "run"))
 

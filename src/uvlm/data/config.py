@@ -62,8 +62,8 @@ class DataConfig:
 
     val_fraction: float = 0.2
     """Share of the training patients kept for validation; the same patients in every task that has
-    the same share. Keep it through all tasks: a larger one later validates on patients that an
-    earlier task has trained on."""
+    the same share, and at 0.2 those of nnU-Net's fold 0. A bundle is handed on with its share only:
+    with another, one task would train on patients that another validates on."""
 
     augment: AugmentConfig = AugmentConfig()
     """Changes made to training samples; validation samples are left alone."""

@@ -363,7 +363,7 @@ def _percentiles(array: NDArray[Any], padding: float | None) -> dict[str, float]
     flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
     sample = flat[:: max(1, array.size // 1_000_000)].astype(np.float64)
     kept = sample[sample != padding] if padding is not None else sample
-    found = np.percentile(kept if kept.size else sample, PERCENTILES)
+    found = np.percentile(kept if kept.size else sample, PERCENTILES, overwrite_input=True)
     return {f"{p:g}": round(float(v), 3) for p, v in zip(PERCENTILES, found, strict=True)}
 
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 __all__ = [
     "Histogram",
@@ -205,9 +204,30 @@ def has_tissue_peak(hist: Histogram, offset: float) -> bool:
 
 
 def _peaks(density: NDArray[Any]) -> NDArray[np.intp]:
-    """Bins of the peaks that rise 2 % of the highest above their surroundings."""
-    peaks, _ = find_peaks(density, prominence=0.02 * density.max(initial=0.0))
-    return np.asarray(peaks)
+    """Bins of the peaks that rise 2 % of the highest above their surroundings.
+
+    As `scipy.signal.find_peaks(density, prominence=...)`, whose import takes half a second of every
+    process that reads a CT.
+    """
+    least = 0.02 * density.max(initial=0.0)
+    # A flat top counts once, at its middle.
+    starts = np.flatnonzero(np.diff(density, prepend=np.nan) != 0)
+    ends = np.append(starts[1:], len(density)) - 1
+    heights = np.concatenate([[np.inf], density[starts], [np.inf]])
+    tops = (heights[1:-1] > heights[:-2]) & (heights[1:-1] > heights[2:])
+    middles = (starts + ends)[tops & (density[starts] >= least)] // 2
+    found = [peak for peak in middles if _prominence(density, peak) >= least]
+    return np.array(found, np.intp)
+
+
+def _prominence(density: NDArray[Any], peak: int) -> float:
+    """How far one must go down from a peak before one can climb higher, or to the end."""
+    height = density[peak]
+    higher = np.flatnonzero(density > height)
+    place = int(np.searchsorted(higher, peak))
+    first = higher[place - 1] + 1 if place > 0 else 0
+    last = higher[place] if place < len(higher) else len(density)
+    return float(height - max(density[first : peak + 1].min(), density[peak:last].min()))
 
 
 def peak_offsets(hist: Histogram) -> list[float]:

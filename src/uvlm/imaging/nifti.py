@@ -160,7 +160,7 @@ class _Voxels:
         self.shape = shape[::-1]
         try:
             # Takes no memory until it is written to, yet fails where there can never be enough.
-            np.empty(self.shape, np.int16)
+            np.empty(self.shape, np.uint8)
         except (MemoryError, ValueError):
             raise _damaged_header(
                 path, f"a header that promises {' x '.join(map(str, shape))} voxels"

@@ -175,14 +175,16 @@ def _bits_for(masks: int) -> type[np.unsignedinteger[Any]]:
 
 def _read_first(reader: _Reader, shape: tuple[int, int, int], masks: int) -> NDArray[Any]:
     """Masks along the fastest axis: plane by plane of z."""
-    kind = _bits_for(masks)
-    bits = np.zeros(shape, kind)
-    weights = np.array([1 << n for n in range(masks)], kind)
-    for plane in bits:
-        inside = reader.next((*plane.shape, masks))
-        for n in np.flatnonzero(inside.any(axis=(0, 1))):
-            plane[inside[:, :, n]] |= weights[n]
-    return bits
+    bits = np.zeros(shape, _bits_for(masks))
+    # The bytes of every voxel's bits, lowest first whatever the machine's own order is.
+    packed = bits.astype(bits.dtype.newbyteorder("<"), copy=False)[..., None].view(np.uint8)
+    used = -(-masks // 8)
+    for plane in packed:
+        inside = reader.next((*plane.shape[:2], masks))
+        if inside.any():
+            plane[..., :used] = np.packbits(inside, axis=-1, bitorder="little")
+    whole = packed.view(bits.dtype.newbyteorder("<"))[..., 0]
+    return np.asarray(whole, bits.dtype)
 
 
 def _read_last(reader: _Reader, shape: tuple[int, int, int], masks: int) -> NDArray[Any]:

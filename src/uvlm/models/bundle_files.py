@@ -23,8 +23,9 @@ from uvlm.config import from_dict, to_dict
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.models.config import ClassificationConfig, Grid, ReportConfig, SegmentationConfig
+from uvlm.preprocessing.split import HELD_OUT
 
-__all__ = ["PARTS", "BundleInfo", "Part", "TaskConfig", "read_bundle_info", "verify"]
+__all__ = ["PARTS", "BundleInfo", "Part", "Split", "TaskConfig", "read_bundle_info", "verify"]
 
 FORMAT = 1
 WEIGHTS, CONFIG, LABELS = "model.safetensors", "config.json", "labels.json"
@@ -41,6 +42,17 @@ PARTS: dict[str, type[TaskConfig]] = {
     "report": ReportConfig,
 }
 """Parts a bundle may hold, in training order, and the configuration of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Which patients a part was never trained on: those that `preprocessing.split` sets aside."""
+
+    val_fraction: float
+    """Share of the patients it was validated on."""
+
+    held_out: tuple[str, ...] = HELD_OUT
+    """Values of the catalog's `split` column that were left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +78,9 @@ class Part:
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What it reached in validation."""
+
+    split: Split | None = None
+    """None for a part written before splits were recorded."""
 
     def __post_init__(self) -> None:
         expected = PARTS.get(self.task)
@@ -98,6 +113,7 @@ class _Described:
     trained_on: str
     patch: Grid | None
     metrics: dict[str, Any]
+    split: Split | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +223,7 @@ def _part_to_dict(part: Part) -> dict[str, Any]:
         "trained_on": part.trained_on,
         "patch": to_dict(part.patch),
         "metrics": {name: _finite(value) for name, value in part.metrics.items()},
+        "split": to_dict(part.split),
     }
 
 
@@ -224,6 +241,7 @@ def _part_from_dict(name: str, values: Mapping[str, Any], spec: Mapping[str, Any
         trained_on=described.trained_on,
         patch=described.patch,
         metrics=described.metrics,
+        split=described.split,
     )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from uvlm.errors import BundleError
+from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.models.bundle import Bundle
-from uvlm.models.bundle_files import PARTS
+from uvlm.models.bundle_files import PARTS, Split
 
-__all__ = ["Handover", "load_encoder"]
+__all__ = ["Handover", "check_split", "load_encoder"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,43 @@ class Handover:
 
     differences: tuple[str, ...]
     """How the preprocessing of this run differs from the source's, one setting each."""
+
+
+def check_split(bundle: Bundle, split: Split) -> None:
+    """Refuse to go on from `bundle` with other validation patients than its parts had.
+
+    A larger share would validate on patients the encoder has learned from; a smaller one would
+    train on patients an earlier part was validated on. A part that does not say how its patients
+    were divided is warned of.
+
+    Raises:
+        ConfigError: naming the share to use.
+    """
+    for name, part in bundle.parts.items():
+        if part.split is None:
+            log.warning(
+                "%s: its %s part does not say which patients it was validated on; unless its "
+                "val_fraction was %g too, patients it was trained on are validated on now.",
+                bundle.path,
+                name,
+                split.val_fraction,
+            )
+        elif part.split.val_fraction != split.val_fraction:
+            raise ConfigError.about(
+                bundle.path,
+                f"its {name} part was trained with val_fraction {part.split.val_fraction:g}, this "
+                f"run has {split.val_fraction:g}, so one would train on what the other validates "
+                "on",
+                f"Use --data.val-fraction {part.split.val_fraction:g}, or train the {name} part "
+                "again.",
+            )
+        elif set(part.split.held_out) != set(split.held_out):
+            raise ConfigError.about(
+                bundle.path,
+                f"its {name} part left out the splits {', '.join(part.split.held_out) or 'none'}, "
+                f"this run leaves out {', '.join(split.held_out)}",
+                f"Train the {name} part again.",
+            )
 
 
 def load_encoder(

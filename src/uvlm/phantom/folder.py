@@ -59,6 +59,8 @@ def write(source: Path, out: Path, seed: int) -> None:
     shutil.copyfile(studies[0].image, out / "images" / LEFT_OVER)
     names = source / "dataset" / "ts_seg" / "labels.json"
     shutil.copyfile(names, out / "masks" / "labels.json")
+    for folder in (out, out / "images"):
+        shutil.copyfile(source / "dataset" / "source.txt", folder / "source.txt")
     _write_excel(out / "reports.xlsx", rows)
     _write_csv(out / "reports.csv", rows)
 

@@ -131,7 +131,8 @@ def _unknown_held_out(listing: Listing, held_out: frozenset[str]) -> tuple[str, 
             "Name series, cases or patients as this dataset does, one per line.",
         )
     # Those that are left out anyway need no warning.
-    left -= {each.series_id for each in (*listing.rejected, *listing.excluded)}
+    left -= {each.series_id for each in listing.rejected}
+    left -= {each.series_id for each in listing.excluded}
     if not left:
         return ()
     return (f"{len(left)} of {len(held_out)} held-out names are unknown, such as {min(left)!r}.",)

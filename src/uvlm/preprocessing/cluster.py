@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from uvlm.errors import MissingExtraError
+from uvlm.errors import MissingExtraError, UvlmError
 from uvlm.preprocessing.disk import DiskFullError
 from uvlm.preprocessing.limits import GB, limit_memory
 from uvlm.preprocessing.records import Record
@@ -29,7 +29,7 @@ def run_on_ray(
     workers: int,
     memory_gb: float | None,
     task: Callable[[Job], Record],
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """The records of all jobs, as they finish; at most `workers` run at a time.
 
     Uses the cluster that RAY_ADDRESS names; without it, a Ray on this machine that ends with the
@@ -57,15 +57,16 @@ def _connected(ray: Any, workers: int) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=workers,
-            include_dashboard=False,
-            logging_level=logging.WARNING,
-        )
+    address = os.environ.get("RAY_ADDRESS")
+    # Only a Ray of our own may be told what it has.
+    own = {} if address else {"num_cpus": workers, "include_dashboard": False}
+    try:
+        ray.init(address=address or "local", logging_level=logging.WARNING, **own)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UvlmError(
+            f"Ray at {address or 'this machine'}: cannot be reached or started ({error}). Check "
+            "RAY_ADDRESS, or leave --engine ray out."
+        ) from error
     try:
         yield
     finally:

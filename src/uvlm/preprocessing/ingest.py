@@ -15,6 +15,7 @@ that was killed at any moment goes on where it stopped when it is started again.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -29,9 +30,9 @@ from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.preprocessing.admission import Admitted, admit
 from uvlm.preprocessing.catalog import Catalog, write_catalog
 from uvlm.preprocessing.disk import FULL, DiskFullError, lock, remove_leftovers
-from uvlm.preprocessing.manifest import Identity, now, prevalence, refuse_other, write_run
-from uvlm.preprocessing.nnunet_case import CASES
+from uvlm.preprocessing.manifest import Identity, Outcome, now, prevalence, refuse_other, write_run
 from uvlm.preprocessing.nnunet_dataset import NnunetName, check_dataset, write_dataset
+from uvlm.preprocessing.nnunet_plans import CASES
 from uvlm.preprocessing.output import catalogs_of, names_of, write_errors, write_tables
 from uvlm.preprocessing.pipeline import Workers, run_jobs
 from uvlm.preprocessing.records import RECORDS, Record, RecordLog, read_records
@@ -146,6 +147,17 @@ def prepare_dataset(listing: Listing, out: Path | str, options: Options) -> Summ
     return summary
 
 
+def _outline(record: Record | None) -> Record | None:
+    """What a worker needs of an earlier record; its facts stay here."""
+    return record and Record(
+        series_id=record.series_id,
+        key=record.key,
+        signature=record.signature,
+        source=record.source,
+        error=record.error,
+    )
+
+
 def _nnunet_folders(
     listing: Listing, admitted: Admitted, out: Path, options: Options
 ) -> dict[str, Path]:
@@ -206,7 +218,8 @@ class _Run:
         for folder in (self.out, *stores, *self.nnunet.values()):
             folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            for folder in (self.out, *self.nnunet.values()):
+            elsewhere = self.nnunet.values() if self.options.nnunet_dir else ()
+            for folder in (self.out, *elsewhere):
                 stack.enter_context(lock(folder))
             # Another run may have begun the folder since it was looked at.
             self.refuse_other()
@@ -217,16 +230,19 @@ class _Run:
     def prepare(self) -> list[Record]:
         """The record of every admitted study, in their order."""
         path = self.out / RECORDS
+        # A worker on another machine stands in another folder.
+        out = Path(os.path.abspath(self.out))
+        nnunet = {name: Path(os.path.abspath(folder)) for name, folder in self.nnunet.items()}
         earlier = read_records(path)
         jobs = [
             Job(
                 study=study,
                 scopes=self.listing.scopes,
                 spec=self.options.spec,
-                out=self.out,
+                out=out,
                 # A case in the folder would be trained on by nnU-Net's fold "all".
-                nnunet={} if study.split in HELD_OUT else self.nnunet,
-                previous=earlier.get(study.series_id),
+                nnunet={} if study.split in HELD_OUT else nnunet,
+                previous=_outline(earlier.get(study.series_id)),
             )
             for study in self.admitted.studies
         ]
@@ -238,7 +254,9 @@ class _Run:
             tqdm(total=len(jobs), desc="prepare", unit="series", delay=2) as bar,
         ):
             for record in results:
-                if not record.kept:
+                if record.kept:
+                    record = replace(earlier[record.series_id], kept=True)
+                else:
                     records.add(record)
                 found[record.series_id] = record
                 errors += record.error is not None
@@ -274,13 +292,15 @@ class _Run:
             excluded=len(self.listing.excluded),
             warnings=tuple(warnings),
         )
-        outcome = "failed" if not usable else "partial" if rejected else "complete"
-        self.write_manifest(outcome=outcome, **_facts(summary, catalogs[0], records))
+        outcome: Outcome = "partial" if rejected else "complete"
+        facts = self._facts(summary, catalogs[0], records)
+        self.write_manifest(outcome=outcome if usable else "failed", **facts)
         return summary
 
     def _write_nnunet(self, catalogs: Sequence[Catalog]) -> Iterator[str]:
         """Yields warnings."""
-        for scope, catalog in zip(self.listing.scopes, catalogs, strict=True):
+        # Without scopes there is one catalog all the same.
+        for scope, catalog in zip(self.listing.scopes, catalogs, strict=False):
             folder = self.nnunet.get(scope.name)
             if folder is None:
                 continue
@@ -295,9 +315,7 @@ class _Run:
 
         write_quality(self.out, catalog, records)
 
-    def write_manifest(
-        self, *, outcome: Literal["running", "complete", "partial", "failed"], **facts: Any
-    ) -> None:
+    def write_manifest(self, *, outcome: Outcome, **facts: Any) -> None:
         options = self.options
         write_run(
             self.out,
@@ -315,23 +333,21 @@ class _Run:
             **facts,
         )
 
-
-def _facts(summary: Summary, catalog: Catalog, records: Sequence[Record]) -> dict[str, Any]:
-    """What `run.json` says when the run has ended."""
-    new = [record for record in records if not record.kept]
-    return {
-        "counts": {
-            "listed": len(records)
-            + len(summary.rejected)
-            + summary.excluded
-            - sum(record.error is not None for record in records),
-            "prepared": summary.prepared,
-            "kept": summary.kept,
-            "rejected": len(summary.rejected),
-            "excluded": summary.excluded,
-        },
-        "label_prevalence": prevalence(catalog.labels, catalog.rows),
-        "warnings": list(summary.warnings),
-        "peak_gb_per_worker": round(max((record.peak_gb for record in new), default=0.0), 3),
-        "bytes_written": sum(record.bytes_written for record in new),
-    }
+    def _facts(
+        self, summary: Summary, catalog: Catalog, records: Sequence[Record]
+    ) -> dict[str, Any]:
+        """What `run.json` says when the run has ended."""
+        listing = self.listing
+        return {
+            "counts": {
+                "listed": len(listing.studies) + len(listing.rejected) + len(listing.excluded),
+                "prepared": summary.prepared,
+                "kept": summary.kept,
+                "rejected": len(summary.rejected),
+                "excluded": summary.excluded,
+            },
+            "label_prevalence": prevalence(catalog.labels, catalog.rows),
+            "warnings": list(summary.warnings),
+            "peak_gb_per_worker": round(max((each.peak_gb for each in records), default=0.0), 3),
+            "bytes_written": sum(each.bytes_written for each in records),
+        }

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from uvlm.preprocessing.study import Statement
@@ -106,6 +107,7 @@ def disagreements(
     ]
 
 
+@lru_cache(maxsize=1024)
 def side_of_name(name: str) -> str | None:
     """ "left" or "right" if the class name says on which side the structure lies, else None.
 
@@ -128,6 +130,7 @@ def _of_report(report: str, masks: Mapping[str, Mapping[str, Any]]) -> Iterator[
             yield _flag("report", name, next(iter(said)), facts["left_share"])
 
 
+@lru_cache(maxsize=1024)
 def _words_for(name: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """What a report calls a finding and what it must not stand beside; None if it is no finding."""
     plain = "_".join(re.findall(r"[a-z0-9]+", name.lower()))
@@ -195,10 +198,12 @@ def _lies(facts: Mapping[str, Any]) -> str | None:
     return "left" if share >= ONE_SIDED else "right" if share <= 1 - ONE_SIDED else None
 
 
+@lru_cache(maxsize=1024)
 def _words(name: str) -> frozenset[str]:
     return frozenset(re.findall(r"[a-z0-9]+", name.lower()))
 
 
+@lru_cache(maxsize=1024)
 def _stem(name: str) -> str:
     """The name without its side."""
     return re.sub(r"(?<![a-z0-9])(?:left|right|l|r)(?![a-z0-9])", "", name.lower())

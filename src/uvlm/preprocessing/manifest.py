@@ -22,7 +22,16 @@ from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.preprocessing.catalog import Row, write_text
 from uvlm.preprocessing.study import Exclusion, Listing
 
-__all__ = ["RUN", "Identity", "now", "prevalence", "refuse_other", "versions", "write_run"]
+__all__ = [
+    "RUN",
+    "Identity",
+    "Outcome",
+    "now",
+    "prevalence",
+    "refuse_other",
+    "versions",
+    "write_run",
+]
 
 RUN = "run.json"
 

@@ -17,17 +17,18 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
 from uvlm.errors import ImageError
-from uvlm.imaging.nifti import write_nifti
-from uvlm.imaging.preprocess import Prepared
-from uvlm.imaging.store import BLOCKS, CHUNKS
 from uvlm.preprocessing.nnunet_plans import CASES, FILE_ENDING
+
+# Command-line help imports this module for the dataset's name: SciPy and nibabel can wait.
+if TYPE_CHECKING:
+    from uvlm.imaging.preprocess import Prepared
 
 __all__ = ["CaseFiles", "read_header", "write_case"]
 
@@ -163,6 +164,8 @@ def _write_aside(
 
     The mask first: it says that the others are ours.
     """
+    from uvlm.imaging.nifti import write_nifti
+
     named = [(aside / path.name, path) for path in vars(files).values()]
     seg, properties, truth, image = (path for path, _ in named)
     seg.write_bytes(_packed(labels.astype(np.int8 if labels.max() <= 127 else np.int16), header))
@@ -185,6 +188,8 @@ def _trimmed(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def _packed(array: NDArray[Any], header: str) -> bytes:
     """A Blosc2 file of `array` with a channel axis; in memory, where a full disk cannot cut it."""
     import blosc2
+
+    from uvlm.imaging.store import BLOCKS, CHUNKS
 
     chunks = tuple(map(min, CHUNKS, array.shape))
     blocks = tuple(map(min, BLOCKS, chunks))

@@ -20,11 +20,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvlm.errors import CatalogError, ConfigError
-from uvlm.imaging.preprocess import PreprocessSpec
-from uvlm.preprocessing.catalog import Row, write_text
 from uvlm.preprocessing.nnunet_case import CaseFiles, read_header, write_case
 from uvlm.preprocessing.nnunet_plans import (
     CASES,
@@ -38,6 +36,10 @@ from uvlm.preprocessing.nnunet_plans import (
     splits_of,
 )
 from uvlm.preprocessing.split import held_out_patients
+
+if TYPE_CHECKING:
+    from uvlm.imaging.preprocess import PreprocessSpec
+    from uvlm.preprocessing.catalog import Row
 
 __all__ = ["NnunetName", "check_dataset", "write_case", "write_dataset"]
 
@@ -176,4 +178,6 @@ def _other_configurations(folder: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Any) -> None:
+    from uvlm.preprocessing.catalog import write_text
+
     write_text(path, json.dumps(content, indent=4, allow_nan=False) + "\n")

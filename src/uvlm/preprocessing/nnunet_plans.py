@@ -14,10 +14,10 @@ import numpy as np
 
 from uvlm.config import to_dict
 from uvlm.errors import CatalogError, ConfigError
-from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.preprocessing.split import FOLDS, fold_of, held_out_patients
 
 if TYPE_CHECKING:
+    from uvlm.imaging.preprocess import PreprocessSpec
     from uvlm.preprocessing.catalog import Row
 
 __all__ = [

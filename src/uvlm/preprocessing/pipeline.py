@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -59,7 +59,9 @@ class Workers:
 Task = Callable[[Job], Record]
 
 
-def run_jobs(jobs: Sequence[Job], workers: Workers, task: Task = prepare_study) -> Iterator[Record]:
+def run_jobs(
+    jobs: Sequence[Job], workers: Workers, task: Task = prepare_study
+) -> Generator[Record, None, None]:
     """The records of all jobs, as they finish.
 
     Raises:
@@ -76,7 +78,9 @@ def run_jobs(jobs: Sequence[Job], workers: Workers, task: Task = prepare_study) 
     return _run_pool(jobs, workers.count, memory, task)
 
 
-def _run_here(jobs: Sequence[Job], memory_gb: float | None, task: Task) -> Iterator[Record]:
+def _run_here(
+    jobs: Sequence[Job], memory_gb: float | None, task: Task
+) -> Generator[Record, None, None]:
     for job in jobs:
         with memory_limit(memory_gb):
             record = task(job)
@@ -85,7 +89,7 @@ def _run_here(jobs: Sequence[Job], memory_gb: float | None, task: Task) -> Itera
 
 def _run_pool(
     jobs: Sequence[Job], workers: int, memory_gb: float | None, task: Task
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     queue = list(reversed(jobs))
     while queue:
         lost: list[Job] = []

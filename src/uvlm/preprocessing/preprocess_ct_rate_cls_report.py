@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -120,6 +121,10 @@ def _require(parser: argparse.ArgumentParser, *names: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 complete, 1 failed, 2 wrong input, 3 partly done."""
     args = _parser().parse_args(argv)
+    for name, value in vars(args).items():
+        if isinstance(value, Path):
+            # Paths are remembered: typed in another way, the same study is still the same.
+            setattr(args, name, Path(os.path.abspath(value)))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         return _run(args, load_config(CtRateConfig, args.config_path, DEFAULT))
@@ -172,7 +177,7 @@ def _with_metadata(
 ) -> Places:
     """With the tables of `folder`, or of the first `metadata` beside one of `beside`."""
     if folder is None:
-        folders = (path.absolute().parent / "metadata" for path in beside)
+        folders = (path.parent / "metadata" for path in beside)
         folder = next((path for path in folders if path.is_dir()), None)
         if folder is None:
             return places
@@ -204,6 +209,8 @@ def _prepare(args: argparse.Namespace, config: CtRateConfig, places: Places) -> 
     options = Options(spec=config.spec(args.target_size), workers=args.num_workers)
     done = prepare_dataset(listing, args.output_dir, options)
     print(f"{done.catalogs[0]}: {done.prepared} series, {done.excluded} left out on purpose")
+    for warning in done.warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)
     if args.command == "all":
         catalog = read_catalog(done.catalogs[0])
         for split, name in (("train", "train_merged.csv"), ("valid", "val_merged.csv")):

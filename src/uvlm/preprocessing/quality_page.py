@@ -9,6 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +43,11 @@ th{color:var(--soft);font-weight:600}
 td.n,th.n{text-align:right}
 td{overflow-wrap:anywhere}
 .red{color:var(--red);font-weight:600}
-.look{background:var(--redpaper);border-left:4px solid var(--red);padding:.5rem .9rem;margin:.8rem 0}
-.look ul,.good ul{margin:.2rem 0;padding-left:1.2rem}
-.good{background:var(--panel);border-left:4px solid var(--bar);padding:.5rem .9rem;margin:.8rem 0}
+.look,.good{padding:.5rem .9rem;margin:.8rem 0;border-left:4px solid}
+.look{background:var(--redpaper);border-color:var(--red)}
+.good{background:var(--panel);border-color:var(--bar)}
+.look a{color:inherit}
+.look ul{margin:.2rem 0;padding-left:1.2rem}
 .charts{display:flex;flex-wrap:wrap;gap:1rem 1.6rem;margin:.6rem 0}
 figure{margin:0;break-inside:avoid}
 figcaption{font-size:.9em}
@@ -83,7 +86,7 @@ def join(parts: Iterable[str]) -> Html:
 def page(title: str, parts: Iterable[tuple[str, str, Html]], head: Html) -> str:
     """A whole document: `head`, links, then one section per (anchor, heading, content)."""
     parts = list(parts)
-    links = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in parts)
+    links = " ".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in parts)
     body = "\n".join(section(*part) for part in parts)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -110,18 +113,23 @@ def table(
 ) -> Html:
     """Rows under a header, at most `most` of them; those marked `red` stand out."""
     marks = [*red, *([False] * (len(rows) - len(red)))]
-    lines = [_row("th", header, False)]
-    lines += [_row("td", row, mark) for row, mark in zip(rows[:most], marks, strict=False)]
+    numbers = [isinstance(cell, int | float) for cell in rows[0]] if rows else ()
+    titles = [
+        Html(f'<th class="n">{escape(t)}</th>' if n else f"<th>{escape(t)}</th>")
+        for t, n in zip_longest(header, numbers)
+    ]
+    lines = [f"<tr>{''.join(titles)}</tr>"]
+    lines += [_row(row, mark) for row, mark in zip(rows[:most], marks, strict=False)]
     more = "" if len(rows) <= most else paragraph(f"... and {len(rows) - most} more.", "soft")
     return Html(f'<div class="wide"><table>{"".join(lines)}</table></div>{more}')
 
 
-def _row(tag: str, cells: Sequence[object], red: bool) -> str:
+def _row(cells: Sequence[object], red: bool) -> str:
     shown = []
     for cell in cells:
         number = isinstance(cell, int | float)
         value = f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}" if number else _text(cell)
-        shown.append(f'<{tag} class="n">{value}</{tag}>' if number else f"<{tag}>{value}</{tag}>")
+        shown.append(f'<td class="n">{value}</td>' if number else f"<td>{value}</td>")
     return f"<tr{' class=red' if red else ''}>{''.join(shown)}</tr>"
 
 

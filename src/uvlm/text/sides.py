@@ -96,11 +96,16 @@ _WORDS = (
     (RIGHT, re.compile(r"\(R\)|\bR (?=lung|kidney|upper|lower|lobe|pleur|hil)|\bR ?> ?L\b")),
     (BOTH, re.compile(r"\b[LR] ?> ?[LR]\b")),
 )
+_HINT = re.compile(r"left|right|both|each|lingul|middle|\bb(?:i|/l)|\b[lr](?:t|[ulm][lq])?\b", re.I)
+"""Without any of these no side is named; most sentences are done here."""
 _OPPOSITE = re.compile(r"\bcontralateral|\bopposite (?:side|lung|hemithorax)", re.I)
 
 
+@lru_cache(maxsize=64)
 def sides_in(sentence: str) -> frozenset[str]:
     """The sides that `sentence` names: any of "left" and "right"."""
+    if not _HINT.search(sentence):
+        return frozenset()
     text = _NO_PLACE.sub(" ", sentence)
     if _BILATERAL.search(text):
         return BOTH
@@ -139,7 +144,10 @@ _NOT = re.compile(
 
 def mentions(text: str) -> list[Mention]:
     """Every clause of a report or sentence, in order, with the sides it names."""
-    return [Mention(clause, sides_in(clause), _denies(clause)) for clause in _clauses(text)]
+    return [
+        Mention(clause, sides_in(clause), _denies(clause))
+        for clause in _clauses(split_sentences(text))
+    ]
 
 
 def finding_sides(report: str, terms: Iterable[str], unless: Iterable[str] = ()) -> frozenset[str]:
@@ -159,10 +167,11 @@ def finding_sides(report: str, terms: Iterable[str], unless: Iterable[str] = ())
     if term is None or not term.search(report):
         return frozenset()
     found: frozenset[str] = frozenset()
-    for clause in _clauses(report):
-        if elsewhere and elsewhere.search(clause):
+    for clause in _sided(report):
+        spots = tuple(term.finditer(clause))
+        if not spots or (elsewhere and elsewhere.search(clause)):
             continue
-        if any(not _denied(clause, spot) for spot in term.finditer(clause)):
+        if not all(_denied(clause, spot) for spot in spots):
             found |= sides_in(clause)
     return found
 
@@ -173,15 +182,20 @@ def _any_of(words: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 @lru_cache(maxsize=4)
-def _clauses(text: str) -> tuple[str, ...]:
-    # Kept for the next finding of the same report.
+def _sided(text: str) -> list[str]:
+    """The clauses that may name a side; kept for the next finding of the same report."""
+    sentences = [sentence for sentence in split_sentences(text) if _HINT.search(sentence)]
+    return [clause for clause in _clauses(sentences) if _HINT.search(clause)]
+
+
+def _clauses(sentences: Iterable[str]) -> list[str]:
     parts = [
         clause
-        for sentence in split_sentences(text)
+        for sentence in sentences
         for part in _TURN.split(sentence)
         for clause in _after_denials(part)
     ]
-    return tuple(part.strip() for part in parts if part.strip())
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _after_denials(part: str) -> list[str]:

@@ -26,8 +26,9 @@ from uvlm.data.dataset import StudyDataset
 from uvlm.data.studies import Need, Studies, load_studies
 from uvlm.errors import ConfigError, InputError
 from uvlm.models.bundle import Bundle, Part, load_bundle, save_bundle
+from uvlm.models.bundle_files import Split
 from uvlm.models.config import ClassificationConfig, ReportConfig, SegmentationConfig
-from uvlm.models.handover import Handover, load_encoder
+from uvlm.models.handover import Handover, check_split, load_encoder
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 from uvlm.text.prompts import DEFAULT_PROMPT, build_example
@@ -155,6 +156,9 @@ def _compare(before: dict[str, Any], now: dict[str, Any], note: Path) -> None:
 
 
 def _prepare(config: RunConfig, out: Path) -> Session:
+    earlier = load_bundle(config.init) if config.init else None
+    if earlier is not None:
+        check_split(earlier, Split(val_fraction=config.data.val_fraction))
     studies = load_studies(config.data, NEED[config.task])
     accelerator = _accelerator(config)
     tokenizer = _tokenizer(config, studies) if config.task == "report" else None
@@ -164,7 +168,7 @@ def _prepare(config: RunConfig, out: Path) -> Session:
         studies=studies,
         tokenizer=tokenizer,
         model_config=_complete(config.model, studies, tokenizer),
-        earlier=load_bundle(config.init) if config.init else None,
+        earlier=earlier,
         accelerator=accelerator,
     )
 
@@ -347,6 +351,7 @@ def _write_bundle(session: Session, model: nn.Module, metrics: dict[str, float])
         trained_on=session.studies.trained_on,
         patch=config.data.patch if config.task == "segmentation" else None,
         metrics=metrics,
+        split=Split(val_fraction=config.data.val_fraction),
     )
     parts = dict(earlier.parts) if earlier else {}
     modules = dict(earlier.modules) if earlier else {}

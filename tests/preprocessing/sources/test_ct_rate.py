@@ -20,6 +20,11 @@ from uvlm.preprocessing.sources import ct_rate
 from uvlm.preprocessing.sources.ct_rate import list_ct_rate
 from uvlm.registry import CT_RATE_LABELS
 
+TABLES = (
+    "radiology_text_reports/train_reports.csv",
+    "multi_abnormality_labels/train_predicted_labels.csv",
+)
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -204,9 +209,7 @@ def test_a_series_twice_in_a_table_is_refused(source):
         list_ct_rate(source)
 
 
-@pytest.mark.parametrize(
-    "name", ["radiology_text_reports/train_reports.csv", "multi_abnormality_labels/train_predicted_labels.csv"]
-)  # fmt: skip
+@pytest.mark.parametrize("name", TABLES)
 def test_a_missing_table_is_refused_by_name(source, name):
     (source / "dataset" / name).unlink()
     with pytest.raises(CatalogError, match=name):
@@ -312,7 +315,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(CatalogError, match="none of train_fixed, valid_fixed, train and valid"):
         list_ct_rate(tmp_path)
     (tmp_path / "train_fixed").mkdir()
-    for name in ("radiology_text_reports/train_reports.csv", "multi_abnormality_labels/train_predicted_labels.csv"):  # fmt: skip
+    for name in TABLES:
         header = dict.fromkeys(("VolumeName", "Findings_EN", "Impressions_EN", *CT_RATE_LABELS), "")
         write(tmp_path / name, [header])
     with pytest.raises(CatalogError, match=r"no \.nii\.gz file below"):

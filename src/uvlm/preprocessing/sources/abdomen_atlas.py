@@ -23,10 +23,10 @@ from uvlm.preprocessing.nnunet_dataset import NnunetName
 from uvlm.preprocessing.sources.abdomen_classes import SCOPES, scopes_of
 from uvlm.preprocessing.sources.abdomen_masks import MASK_COLUMNS, masks_of
 from uvlm.preprocessing.sources.abdomen_tables import (
-    ABOUT,
     METADATA,
     REPORTS,
     SPLIT_FOLDER,
+    TABLE_COLUMNS,
     Case,
     Report,
     Split,
@@ -35,7 +35,6 @@ from uvlm.preprocessing.sources.abdomen_tables import (
 )
 from uvlm.preprocessing.study import Exclusion, Listing, Rejection, Study, VolumeFile
 from uvlm.registry import ABDOMEN_LABELS
-from uvlm.text.cleaning import clean_report
 
 __all__ = [
     "DESCRIPTION",
@@ -63,7 +62,7 @@ four report_* columns hold the texts as in the table.
 NNUNET = NnunetName(145, "AbdomenAtlas3.0Mini")
 NAME = "AbdomenAtlas 3.0 Mini"
 
-EXTRA_COLUMNS: tuple[str, ...] = (*ABOUT, *(f"report_{kind}" for kind in REPORTS), *MASK_COLUMNS)
+EXTRA_COLUMNS: tuple[str, ...] = (*TABLE_COLUMNS, *MASK_COLUMNS)
 """Columns after `report`."""
 
 
@@ -195,11 +194,11 @@ def list_places(
     *,
     name: str = NAME,
     scopes: Sequence[str] = ("fine+lesions",),
-    report: Report = "structured",
+    report: Report | None = "structured",
     split: Split = "IID",
 ) -> Listing:
-    """As `list_abdomen_atlas`, with every part named."""
-    chosen = scopes_of(scopes)
+    """As `list_abdomen_atlas`, with every part named; with `report` None, cases need no report."""
+    chosen, cases = scopes_of(scopes), _cases_in(places.images)
     if places.masks is not None and not places.masks.is_dir():
         raise CatalogError.about(
             places.masks, "no such folder", "Say where mask_only is, or prepare without masks."
@@ -211,7 +210,7 @@ def list_places(
         split=split,
     )
     found = _Found(places, tables)
-    for case in _cases_in(places.images):
+    for case in cases:
         found.add(case)
     return Listing(
         name=name,
@@ -219,7 +218,7 @@ def list_places(
         labels=ABDOMEN_LABELS,
         studies=tuple(found.studies),
         scopes=chosen if places.masks else (),
-        extra_columns=EXTRA_COLUMNS if places.masks else EXTRA_COLUMNS[: -len(MASK_COLUMNS)],
+        extra_columns=EXTRA_COLUMNS if places.masks else TABLE_COLUMNS,
         rejected=tuple(found.rejected),
         excluded=tuple(found.excluded),
         warnings=tables.warnings(places),
@@ -247,12 +246,12 @@ def _cases_in(images: Path) -> list[str]:
 class _Tables:
     cases: Mapping[str, Case] | None
     parts: Mapping[str, str] | None
-    report: Report
+    report: Report | None
     split: Split
 
     def warnings(self, places: Places) -> tuple[str, ...]:
         said = []
-        if self.cases is None:
+        if self.cases is None and self.report:
             said.append(
                 f"{places.images}: no {METADATA} beside it, so there are no reports"
                 + (", and no labels without masks." if places.masks is None else ".")
@@ -281,9 +280,9 @@ class _Found:
         part = None if tables.parts is None else tables.parts.get(case)
         if tables.parts is not None and part is None:
             self._exclude(case, f"in neither list of the {tables.split} split")
-        elif tables.cases is not None and row is None:
+        elif tables.report and tables.cases is not None and row is None:
             self._reject(case, f"{case}: no row in the metadata table. Add one, or leave it out.")
-        elif row is not None and not clean_report(row.reports[tables.report]):
+        elif tables.report and row is not None and not row.report(tables.report):
             self._exclude(case, f"no {REPORTS[tables.report]}")
         else:
             self._add_study(case, row, part)
@@ -296,6 +295,7 @@ class _Found:
         self.rejected.append(Rejection(series_id=case, source=source, error=error))
 
     def _add_study(self, case: str, row: Case | None, part: str | None) -> None:
+        kind = self.tables.report
         folder = self.places.images / case
         image = next((p for p in map(folder.joinpath, CT) if p.is_file()), None)
         if image is None:
@@ -316,8 +316,8 @@ class _Found:
                 split=part,
                 mask=masks_of(masks, row.lesion_ml if row else {}) if masks else None,
                 labels=_labels(row) if masks is None else {},
-                report=clean_report(row.reports[self.tables.report]) if row else "",
-                extra=_extra(row),
+                report=row.report(kind) if row and kind else "",
+                extra=row.columns if row else {},
             )
         )
 
@@ -328,10 +328,3 @@ CT = ("ct.nii.gz", "ct.nii")
 def _labels(row: Case | None) -> dict[str, float | None]:
     ml = row.lesion_ml if row else {}
     return {label: float(ml[label] > 0) if label in ml else None for label in ABDOMEN_LABELS}
-
-
-def _extra(row: Case | None) -> dict[str, str]:
-    if row is None:
-        return {}
-    texts = {f"report_{kind}": text for kind, text in row.reports.items()}
-    return {**row.about, **texts}

@@ -20,6 +20,7 @@ __all__ = [
     "LESIONS",
     "SCOPES",
     "STRUCTURES",
+    "VALUES",
     "scope",
     "scope_name",
     "scopes_of",

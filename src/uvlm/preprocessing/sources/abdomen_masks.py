@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uvlm.imaging.volume import Volume
-from uvlm.preprocessing.lesions import measure_lesions
 from uvlm.preprocessing.masks import StructureFolder
 from uvlm.preprocessing.sources.abdomen_classes import CLASSES, IGNORED, LESIONS, STRUCTURES
 from uvlm.preprocessing.study import Mask
@@ -41,6 +40,8 @@ class AtlasMasks:
         Raises:
             ImageError: as `StructureFolder.read`.
         """
+        from uvlm.preprocessing.lesions import measure_lesions  # scipy, not for --help
+
         mask = self.folder.read(image)
         labels, columns, notes = {}, {}, list(mask.notes)
         stated = dict(self.stated_ml)

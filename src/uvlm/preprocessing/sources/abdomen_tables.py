@@ -17,12 +17,13 @@ from typing import Literal
 
 from uvlm.errors import CatalogError
 from uvlm.preprocessing.table import Table, read_table
+from uvlm.text.cleaning import clean_report
 
 __all__ = [
-    "ABOUT",
     "METADATA",
     "REPORTS",
     "SPLIT_FOLDER",
+    "TABLE_COLUMNS",
     "Case",
     "Report",
     "Split",
@@ -48,6 +49,9 @@ REPORTS: dict[Report, str] = {
 ABOUT = ("sex", "age", "contrast")
 """Columns that are handed on as they are."""
 
+TABLE_COLUMNS: tuple[str, ...] = (*ABOUT, *(f"report_{kind}" for kind in REPORTS))
+"""Columns of the catalog that come from the metadata, texts as they stand there."""
+
 VOLUMES: dict[str, tuple[str, ...]] = {
     "Liver lesion": ("total liver lesion volume (cm^3)",),
     "Kidney lesion": ("total kidney lesion volume (cm^3)",),
@@ -57,6 +61,9 @@ VOLUMES: dict[str, tuple[str, ...]] = {
     ),
 }
 """Label -> the column with the volume of its lesions; both spellings are in use."""
+
+UNKNOWN = ("nan", "none", "n/a", "u/k", "unknown")
+"""Ways to write that a volume is not known, besides an empty cell."""
 
 _ID = re.compile(r"BDMAP_\w+")
 
@@ -73,6 +80,15 @@ class Case:
 
     lesion_ml: Mapping[str, float]
     """Label -> volume of all its lesions, ml; unknown ones are missing."""
+
+    def report(self, kind: Report) -> str:
+        """One line of text, for training; empty where there is none."""
+        return clean_report(self.reports[kind])
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What goes into the catalog's `TABLE_COLUMNS`."""
+        return {**self.about, **{f"report_{kind}": text for kind, text in self.reports.items()}}
 
 
 def read_metadata(path: Path) -> dict[str, Case]:
@@ -101,7 +117,7 @@ def _volumes(table: Table, number: int, cells: Mapping[str, str]) -> dict[str, f
     found = {}
     for label, columns in VOLUMES.items():
         column = next((each for each in columns if cells.get(each)), None)
-        if column is None or cells[column].lower() == "nan":
+        if column is None or cells[column].lower() in UNKNOWN:
             continue
         try:
             found[label] = float(cells[column])

@@ -39,7 +39,8 @@ from uvlm.preprocessing.sources.ct_rate_files import (
     read_scope,
     read_source,
 )
-from uvlm.preprocessing.sources.ct_rate_image import CtRateImage, SeriesMetadata
+from uvlm.preprocessing.sources.ct_rate_image import CtRateImage
+from uvlm.preprocessing.sources.ct_rate_metadata import SeriesMetadata
 from uvlm.preprocessing.study import Exclusion, Listing, Rejection, Scope, Study
 
 __all__ = [
@@ -60,7 +61,8 @@ Reads CT-RATE's own layout: the folder that holds `dataset`, with train_fixed an
 (version 2, in HU) or train and valid (version 1, made HU by slope, intercept and geometry of the
 metadata table), reports, labels and, where there are any, the masks of ts_seg. Every file's folder,
 header and values must agree on its version. A series without a row in both tables, without report
-text, or whose values are not HU is recorded in errors.csv; the others go on.
+text, or whose values are not HU is recorded in errors.csv; the others go on. Writes one catalog
+with the 18 labels and the report of every series, imagesTr and, with masks, labelsTr.
 """
 NNUNET = NnunetName(140, "CT-RATE")
 

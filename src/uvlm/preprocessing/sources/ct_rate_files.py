@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uvlm.errors import CatalogError
-from uvlm.preprocessing.sources.ct_rate_image import SeriesMetadata, parse_metadata
+from uvlm.preprocessing.sources.ct_rate_metadata import SeriesMetadata, parse_metadata
 from uvlm.preprocessing.study import Rejection, Scope
 from uvlm.preprocessing.table import Table, read_table
 from uvlm.registry import CT_RATE_LABELS

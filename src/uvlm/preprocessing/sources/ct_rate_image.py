@@ -11,21 +11,22 @@ cross product.
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.errors import ImageError
-from uvlm.imaging.audit import Audit, audit
 from uvlm.imaging.readers import read_volume
 from uvlm.imaging.volume import Volume
+from uvlm.preprocessing.sources.ct_rate_metadata import SeriesMetadata
 
-__all__ = ["CtRateImage", "SeriesMetadata", "parse_metadata"]
+if TYPE_CHECKING:
+    from uvlm.imaging.audit import Audit
+
+__all__ = ["CtRateImage"]
 
 SAME_SPACING = 0.02
 """Relative difference; the table rounds (1.4999, 1.51 for 1.5 mm)."""
@@ -42,98 +43,6 @@ REMEDY = (
     "Keep a file in the folder of its version (train or valid for 1, train_fixed or valid_fixed "
     "for 2) with the metadata table of its download, or download it again."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeriesMetadata:
-    """What the metadata table says of one series."""
-
-    slope: float
-    intercept: float
-    """HU = slope x stored value + intercept."""
-
-    spacing: tuple[float, float, float]
-    """mm along (z, y, x)."""
-
-    position: tuple[float, float, float]
-    """Centre of the first voxel, LPS mm."""
-
-    orientation: tuple[float, float, float, float, float, float]
-    """Directions of a row and of a column, LPS."""
-
-    shape: tuple[int | None, int | None, int | None] = (None, None, None)
-    """Slices, rows and columns; None where the table is empty."""
-
-    @property
-    def affine(self) -> NDArray[np.float64]:
-        """(4, 4), voxel index (x, y, z) to LPS mm."""
-        row, column = np.array(self.orientation[:3]), np.array(self.orientation[3:])
-        axes = np.stack([row, column, np.cross(row, column)], axis=1)
-        affine = np.eye(4)
-        affine[:3, :3] = axes / np.linalg.norm(axes, axis=0) * self.spacing[::-1]
-        affine[:3, 3] = self.position
-        return affine
-
-
-def parse_metadata(cells: Mapping[str, str]) -> SeriesMetadata | str:
-    """A row of the metadata table, or what is wrong with it."""
-    found: dict[str, tuple[float, ...]] = {}
-    for column, count in COLUMNS.items():
-        if column not in cells:
-            return f"the metadata table has no column {column!r}"
-        values = _numbers(cells[column])
-        if len(values) != count:
-            return f"the metadata table's {column} is {cells[column][:60]!r}"
-        found[column] = values
-    # "XY" is taken as it says; in every row of the archive the two are equal.
-    (x, y), (z,) = found["XYSpacing"], found["ZSpacing"]
-    slope, orientation = found["RescaleSlope"][0], found["ImageOrientationPatient"]
-    row, column_direction = np.array(orientation[:3]), np.array(orientation[3:])
-    if min(x, y, z) <= 0:
-        return f"the metadata table's spacing is {z:g} x {y:g} x {x:g} mm"
-    if slope == 0:
-        return "the metadata table's RescaleSlope is 0"
-    lengths = [float(np.linalg.norm(direction)) for direction in (row, column_direction)]
-    if not np.allclose([*lengths, row @ column_direction], [1, 1, 0], atol=0.01):
-        return f"the metadata table's ImageOrientationPatient is {list(orientation)}"
-    return SeriesMetadata(
-        slope=slope,
-        intercept=found["RescaleIntercept"][0],
-        spacing=(z, y, x),
-        position=found["ImagePositionPatient"],  # type: ignore[arg-type]
-        orientation=orientation,  # type: ignore[arg-type]
-        shape=(
-            _count(cells.get("NumberofSlices", "")),
-            _count(cells.get("Rows", "")),
-            _count(cells.get("Columns", "")),
-        ),
-    )
-
-
-COLUMNS = {
-    "RescaleSlope": 1,
-    "RescaleIntercept": 1,
-    "XYSpacing": 2,
-    "ZSpacing": 1,
-    "ImagePositionPatient": 3,
-    "ImageOrientationPatient": 6,
-}
-"""Column to how many numbers its cells hold."""
-
-
-def _numbers(cell: str) -> tuple[float, ...]:
-    """`1.5` or `[0.68, 0.68]`; nothing if it is neither."""
-    try:
-        value = ast.literal_eval(cell.strip())
-        values = tuple(float(v) for v in (value if isinstance(value, (list, tuple)) else [value]))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return ()
-    return values if np.isfinite(values).all() else ()
-
-
-def _count(cell: str) -> int | None:
-    numbers = _numbers(cell)
-    return int(numbers[0]) if len(numbers) == 1 and numbers[0] >= 1 else None
 
 
 @dataclass(frozen=True)
@@ -185,7 +94,7 @@ class CtRateImage:
         if not self.folder:
             return _Witness(None, "", "folder")
         version = 2 if self.folder.endswith("_fixed") else 1
-        return _Witness(version, f"the folder {self.folder} says version {version}", "folder")
+        return _Witness(version, f"the folder is {self.folder}", "folder")
 
     def _header(self, volume: Volume) -> _Witness:
         """Sorted, since version 2 may store its axes in any order."""
@@ -194,24 +103,27 @@ class CtRateImage:
             return _Witness(None, "", "header")
         here, there = sorted(volume.spacing), sorted(self.metadata.spacing)
         if np.allclose(here, there, rtol=SAME_SPACING):
-            words = "the header has the spacing of the metadata table, as in version 2"
-            return _Witness(2, words, "header")
+            return _Witness(2, "the header has the spacing of the metadata table", "header")
         mm = [" x ".join(f"{value:.4g}" for value in values) for values in (here, there)]
-        words = f"the header's spacing is {mm[0]} mm and not {mm[1]}, as in version 1"
-        return _Witness(1, words, "header")
+        return _Witness(1, f"the header's spacing is {mm[0]} mm instead of {mm[1]}", "header")
 
     def _values(self, volume: Volume) -> _Witness:
+        # Loads scipy, which listing a dataset does not need.
+        from uvlm.imaging.audit import audit
+
         sample = _sample(volume)
         stored = audit(sample)
         if stored.usable:
-            return _Witness(2, "the values are HU, as in version 2", "values")
+            return _Witness(2, "the values are HU", "values")
         offset = _known_offset(stored)
-        words = f"the values are {offset or 0:g} above HU, as in version 1"
+        words = f"the values are {offset or 0:g} above HU"
         if self.metadata is None:
             if offset is not None:
                 return _Witness(1, words, "values")
             raise ImageError(f"{self.path}: {stored.reason}")
-        scaled = audit(replace(sample, array=self._hu(sample.array, self.metadata)))
+        if offset is not None and self._explains(offset):
+            return _Witness(1, words, "values")
+        scaled = audit(replace(sample, array=_hu(sample.array.copy(), self.metadata)))
         if not scaled.usable:
             raise ImageError(
                 f"{self.path}: the values are not HU, and slope {self.metadata.slope:g} with "
@@ -219,7 +131,7 @@ class CtRateImage:
                 f"As stored: {stored.reason} After both: {scaled.reason}"
             )
         if offset is None:
-            words = "slope and intercept of the metadata table make the values HU, as in version 1"
+            words = "slope and intercept of the metadata table make the values HU"
         return _Witness(1, words, "values")
 
     def _version_1(self, volume: Volume, by: str) -> Volume:
@@ -250,24 +162,45 @@ class CtRateImage:
             notes=(),
             details=volume.provenance.details | {"slope": meta.slope, "intercept": meta.intercept},
         )
-        array = self._hu(volume.array, meta)
+        array = _hu(volume.array, meta)
         whole = _noted(Volume(array=array, affine=meta.affine, provenance=source), note)
         if slices not in (None, z):
             return _noted(whole, "The number of slices is not that of the metadata table.")
         return whole
 
-    @staticmethod
-    def _hu(stored: NDArray[Any], meta: SeriesMetadata) -> NDArray[np.int16]:
-        """Slab by slab: no copy of the volume in a wider type."""
-        hu = np.empty(stored.shape, np.int16)
-        for z, slab in enumerate(stored):
-            values = slab.astype(np.float32) * meta.slope + meta.intercept
-            hu[z] = np.rint(values).clip(INT16.min, INT16.max)
-        return hu
+    def _explains(self, offset: float) -> bool:
+        """Whether slope and intercept of the table take values `offset` above HU to HU."""
+        meta = self.metadata
+        near = meta is not None and abs(offset + meta.intercept) <= INTERCEPT_TOLERANCE
+        return near and meta is not None and meta.slope == 1.0
+
+
+def _hu(stored: NDArray[Any], meta: SeriesMetadata) -> NDArray[np.int16]:
+    """HU of stored values; int16 ones may be changed in place.
+
+    Slab by slab: no copy of the volume in a wider type.
+    """
+    whole = meta.slope == 1.0 and meta.intercept.is_integer()
+    if stored.dtype == np.int16 and whole and abs(meta.intercept) <= INT16.max:
+        ends = (int(stored.min()) + meta.intercept, int(stored.max()) + meta.intercept)
+        if INT16.min <= ends[0] and ends[1] <= INT16.max:
+            # Every real study comes this way.
+            stored += np.int16(meta.intercept)
+            return stored
+    hu = np.empty(stored.shape, np.int16)
+    for z, slab in enumerate(stored):
+        values = slab.astype(np.float32) * meta.slope + meta.intercept
+        hu[z] = np.rint(values).clip(INT16.min, INT16.max)
+    return hu
 
 
 def _joined(witnesses: list[_Witness]) -> str:
-    return " and ".join(witness.words for witness in witnesses)
+    """What witnesses of one version say, in one clause."""
+    version = witnesses[0].version
+    if [witness.name for witness in witnesses] == ["folder"]:
+        return f"{witnesses[0].words.replace(' is ', ' ', 1)} says version {version}"
+    words = " and ".join(witness.words for witness in witnesses)
+    return f"{words}, as in version {version}"
 
 
 def _noted(volume: Volume, note: str) -> Volume:

@@ -11,16 +11,19 @@ understood before anything is prepared.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from uvlm.errors import CatalogError
 from uvlm.preprocessing.nnunet_dataset import NnunetName
+from uvlm.preprocessing.sources.ct_rate_files import read_source
 from uvlm.preprocessing.sources.folder_columns import Columns, map_columns
-from uvlm.preprocessing.sources.folder_files import find_files
+from uvlm.preprocessing.sources.folder_files import Files, find_files
 from uvlm.preprocessing.sources.folder_listing import FolderListing, Understood, describe
 from uvlm.preprocessing.sources.folder_masks import with_masks
-from uvlm.preprocessing.sources.folder_rows import from_files, from_table
+from uvlm.preprocessing.sources.folder_rows import Rows, from_files, from_table, inside
 from uvlm.preprocessing.sources.folder_table import read_any
+from uvlm.preprocessing.table import Table
 from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS, REGIONS
 
 __all__ = [
@@ -124,30 +127,42 @@ def list_folder(
             folder, "no CT below it", "Give the folder with DICOM, NIfTI, NRRD or MetaImage files."
         )
     columns = columns or Columns()
-    if table is not None:
-        loaded, notes = read_any(table, sheet, encoding, delimiter)
-        roles = map_columns(loaded, columns, files.index())
-        rows = from_table(loaded, roles, files, notes)
-    else:
-        if columns != Columns():
-            raise CatalogError("columns were named, but no table given. Give it with --table.")
-        loaded, rows = None, from_files(files)
+    loaded, notes = (None, ()) if table is None else read_any(table, sheet, encoding, delimiter)
+    files, rows = _rows(files, loaded, columns, masks or folder)
     studies, scopes, rejected = with_masks(rows.drafts, files.root, masks, mask_labels)
     missing = sum(study.mask is None for study in studies) if scopes else 0
     lack = (f"{missing} of {len(studies)} studies have no mask.",) if missing else ()
-    masked = {path for study in studies if study.mask for path in study.mask.files}
     told = {"--table": table, "--sheet": sheet, "--encoding": encoding, "--delimiter": delimiter}
     told |= {"--masks": masks, "--mask-labels": mask_labels, "--name": name, "--region": region}
     return FolderListing(
-        name=name or folder.resolve().name,
+        name=name or _name_of(folder),
         region=region or REGION_OF.get(rows.roles.labels, "unknown"),
         labels=rows.roles.labels,
         studies=studies,
         scopes=scopes,
         rejected=(*rows.rejected, *rejected),
-        excluded=tuple(e for e in rows.excluded if files.root / e.series_id not in masked),
+        excluded=rows.excluded,
         warnings=(*rows.roles.warnings, *rows.warnings, *lack),
-        understood=Understood(
-            files=files, table=loaded, roles=rows.roles, notes=rows.notes, told=told
-        ),
+        understood=Understood(files=files, table=loaded, roles=rows.roles, notes=notes, told=told),
     )
+
+
+def _rows(files: Files, table: Table | None, columns: Columns, masks: Path) -> tuple[Files, Rows]:
+    """The CTs without the masks that a column names, and what became of rows and files."""
+    if table is None:
+        if columns != Columns():
+            raise CatalogError("columns were named, but no table given. Give it with --table.")
+        return files, from_files(files)
+    if not table.rows:
+        raise CatalogError.about(table.path, "a header and no rows", "Add one row per CT.")
+    if columns.mask in table.columns:
+        masked = {inside(masks, cells[columns.mask]) for _, cells in table.rows}
+        files = replace(files, volumes=tuple(v for v in files.volumes if v not in masked))
+    roles = map_columns(table, columns, files.index())
+    return files, from_table(table, roles, files)
+
+
+def _name_of(folder: Path) -> str:
+    """The line of `source.txt`, as synthetic studies have one; otherwise the folder's name."""
+    known = (folder / "source.txt").exists()
+    return read_source(folder) if known else folder.resolve().name

@@ -140,8 +140,10 @@ class Index:
         self._steps: list[dict[str, list[Path]]] = [{} for _ in range(6)]
         for path in paths:
             relative = PurePosixPath(path.relative_to(root).as_posix())
-            whole = str(relative)
-            exact = {whole, relative.name}
+            whole, plain = str(relative), stem_of(relative.name) == relative.name
+            # A folder's bare name is no more exact than that of a file without its suffix.
+            named = {whole, relative.name}
+            exact = {key for key in named if "/" in key or not plain}
             bare = {str(relative.with_name(stem_of(relative.name))), stem_of(relative.name)}
             holders = {up.name for up in relative.parents} | {str(up) for up in relative.parents}
             for step, keys in enumerate((exact, bare, holders - {"", "."})):

@@ -12,6 +12,7 @@ from uvlm.preprocessing.sources.folder_files import Files
 from uvlm.preprocessing.sources.folder_table import value_of_word
 from uvlm.preprocessing.study import Listing, Study
 from uvlm.preprocessing.table import Table
+from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
 
 __all__ = ["FolderListing", "Understood", "describe"]
 
@@ -88,7 +89,7 @@ def _columns(seen: Understood) -> str:
     if seen.table is None:
         return ""
     roles = seen.roles
-    named = {role: (column,) for role, column in roles.single.items()}
+    named: dict[str, tuple[str, ...]] = {role: (name,) for role, name in roles.single.items()}
     named |= {"report": roles.report, "labels": roles.labels}
     lines = [
         f"{role:<8} {', '.join(columns)}  ({roles.how.get(role, '')})"
@@ -145,5 +146,8 @@ def _command(seen: Understood) -> str:
         for role, column in seen.roles.single.items():
             words += [f"--{role}-column", column]
         words += ["--report-column", *seen.roles.report] if seen.roles.report else []
-        words += ["--label-columns", *seen.roles.labels] if seen.roles.labels else []
+        # The labels of a known dataset are found again by themselves.
+        standard = seen.roles.labels in (CT_RATE_LABELS, ABDOMEN_LABELS)
+        named = () if standard else seen.roles.labels
+        words += ["--label-columns", *named] if named else []
     return shlex.join([*map(str, words), "--out", "OUT"])

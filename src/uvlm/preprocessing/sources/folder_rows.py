@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from uvlm.errors import CatalogError
 from uvlm.preprocessing.sources.folder_columns import Roles, report_of
 from uvlm.preprocessing.sources.folder_files import Files, Index, is_absolute, stem_of
 from uvlm.preprocessing.sources.folder_table import label_value, parse_split
@@ -39,7 +38,6 @@ class Rows:
     roles: Roles
     rejected: tuple[Rejection, ...] = ()
     excluded: tuple[Exclusion, ...] = ()
-    notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -66,7 +64,7 @@ def _no_patients(why: str) -> str:
     )
 
 
-def from_table(table: Table, roles: Roles, files: Files, notes: tuple[str, ...] = ()) -> Rows:
+def from_table(table: Table, roles: Roles, files: Files) -> Rows:
     """One study per row whose file is found.
 
     Raises:
@@ -102,18 +100,11 @@ def from_table(table: Table, roles: Roles, files: Files, notes: tuple[str, ...] 
         for unit in files.units
         if not used & {unit, *unit.parents}
     )
-    if not drafts and rejected:
-        raise CatalogError.about(
-            table.path,
-            f"none of its {len(table.rows)} rows can be used; the first: {rejected[0].error}",
-            "See --dry-run, and name columns by options.",
-        )
     return Rows(
         drafts=tuple(drafts),
         roles=roles,
         rejected=tuple(rejected),
         excluded=excluded,
-        notes=notes,
         warnings=tuple(_warnings(table, roles)),
     )
 
@@ -184,7 +175,8 @@ def _locate(number: int, cells: Cells, roles: Roles, files: Files, index: Index)
     if matches:
         shown = ", ".join(files.relative(path) for path in matches[:3])
         return (
-            f"{len(matches)} CTs may be {name!r}: {shown}. Name one of them with a column of paths"
+            f"{len(matches)} CTs may be {name!r}: {shown}. If some are masks, name their folder "
+            "with --masks; otherwise give a column of paths"
         )
     near = index.nearest(name)
     hint = f"; there is {near!r}, so leading zeros may be lost in the table" if near else ""

@@ -21,7 +21,6 @@ from typing import Any
 
 from uvlm.errors import CatalogError, InputError
 from uvlm.preprocessing.masks import MaskFile
-from uvlm.preprocessing.split import HELD_OUT
 from uvlm.preprocessing.study import Exclusion, Listing, Rejection, Scope, Study, VolumeFile
 
 __all__ = [
@@ -35,6 +34,8 @@ __all__ = [
 
 PARTS = {"Tr": "train", "Val": "valid", "Ts": "test"}
 """End of the folder's name, and the split its studies belong to."""
+
+SPLITS = tuple(PARTS.values())
 
 _CT_RATE = re.compile(r"((?:train|valid)_\d+)_([a-z]+)_\d+")
 
@@ -125,16 +126,29 @@ def scope_of(name: str, classes: Mapping[str, int]) -> Scope:
     return Scope(name=name, classes=stored, table={classes[each]: stored[each] for each in ordered})
 
 
-def keep_apart(studies: Iterable[Study]) -> tuple[tuple[Study, ...], tuple[Exclusion, ...]]:
-    """Leave out training studies of patients who also have a study in validation or test."""
+def keep_apart(
+    studies: Iterable[Study], others: Iterable[tuple[str, str]] = ()
+) -> tuple[tuple[Study, ...], tuple[Exclusion, ...]]:
+    """Leave out training studies of patients who are also in validation or test, and validation
+    studies of patients who are also in the test.
+
+    Args:
+        others: (patient, split) of further studies, which are not among `studies`
+    """
     studies = tuple(studies)
-    held_out = {study.patient_id for study in studies if study.split in HELD_OUT}
+    last: dict[str, int] = {}
+    for patient, split in (
+        *((each.patient_id, each.split or "train") for each in studies),
+        *others,
+    ):
+        last[patient] = max(last.get(patient, 0), SPLITS.index(split))
     kept, left_out = [], []
     for study in studies:
-        if study.split in HELD_OUT or study.patient_id not in held_out:
+        split = SPLITS[last[study.patient_id]]
+        if split == (study.split or "train"):
             kept.append(study)
         else:
-            reason = "another scan of the patient is held out for validation or test"
+            reason = f"another scan of the patient is in the {split} split"
             left_out.append(Exclusion(series_id=study.series_id, reason=reason))
     return tuple(kept), tuple(left_out)
 

@@ -2,11 +2,12 @@
 
 The released masks say nothing about it: their affine is the identity, or the CT's although two
 axes were flipped. Trusting it can turn every lesion by 180 degrees about the body's axis, which no
-comparison of shapes or affines notices. So both positions are tried, and three witnesses heard:
+comparison of shapes or affines notices. So both positions are tried, and four witnesses heard:
 
 - sides: findings whose text names one side must lie on it (three quarters of their voxels)
-- lung: findings of the lungs lie within 15 mm of air inside the body
-- tissue: voxels of emphysema are darker than lung, of effusion like water, of ground glass between
+- lung: findings of the lungs border on air inside the body, within 15 mm
+- tissue: ground glass lies between lung and soft tissue, a pneumothorax is air
+- edges: across its border a nodule is brighter than what is around it, emphysema darker
 
 A witness speaks only where one position fits clearly better. If none speaks, or they contradict
 each other, the study is refused: a mask is never turned, or left, on a guess.
@@ -22,14 +23,12 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from uvlm.errors import ImageError
 from uvlm.imaging.geometry import to_lps
 from uvlm.imaging.nifti_stack import MaskStack
 from uvlm.imaging.volume import Provenance, Volume
-from uvlm.preprocessing.facts import midline_of
-from uvlm.preprocessing.masks import align
+from uvlm.preprocessing.masks import Box, align, bounding_box
 from uvlm.preprocessing.sources.rexgrounding_findings import Finding
 from uvlm.text.sides import sides_in
 
@@ -45,19 +44,29 @@ COARSE_MM = 4.0
 NEAR_MM = 15.0
 AIR_HU = -400
 
-TYPICAL: dict[str, tuple[float, float]] = {
-    "1c": (-900.0, 100.0),
-    "2b": (-100.0, 300.0),
-    "2c": (-550.0, 200.0),
-    "2e": (10.0, 80.0),
-    "2f": (-600.0, 250.0),
-    "2g": (-980.0, 60.0),
-}
-"""HU of a category and how far it usually strays; the others look like what is around them."""
+IN_PLANE = np.zeros((3, 3, 3), bool)
+IN_PLANE[1] = [[False, True, False], [True, True, True], [False, True, False]]
+"""Neighbours of a voxel within its slice."""
+
+TYPICAL: dict[str, tuple[float, float]] = {"2c": (-600.0, 200.0), "2g": (-980.0, 60.0)}
+"""HU of a category and how far it usually strays. Only of those that are like neither lung nor soft
+tissue: by tissue alone a consolidation would fit the heart better than its own, aerated edge."""
+
+EDGES: dict[str, int] = {
+    "1a": 1, "1c": -1, "1d": 1, "1e": 1, "2a": 1, "2b": 1, "2c": 1, "2d": 1, "2g": -1,
+}  # fmt: skip
+"""Whether a category is brighter (1) or darker (-1) than the lung around it."""
+
+EDGE_MM, EDGE_HU = 2.0, 50.0
+"""Across a border, what is so far apart and differs by so much counts."""
+
+AIRLESS = ("2b", "2e")
+"""Categories that may reach far from air."""
 
 ON_SIDE = 0.75
-CLEAR_LUNG = (0.7, 0.2)
-CLEAR_TISSUE = (0.5, 0.2)
+CLEAR: dict[str, tuple[float, float]] = {
+    "lung": (0.7, 0.2), "tissue": (0.5, 0.2), "edges": (0.5, 0.4),
+}  # fmt: skip
 """A witness speaks where the better position has the first, and is better by the second."""
 
 
@@ -67,8 +76,8 @@ class _Fit:
 
     on_side: int
     off_side: int
-    lung: float
-    tissue: float | None
+    shares: dict[str, float]
+    """Mean over the findings by the other witnesses, at most 1."""
 
 
 def place(
@@ -97,11 +106,11 @@ def place(
     votes = _votes(none, xy)
     said = _describe(none, xy)
     if len(set(votes.values())) != 1:
-        why = f"contradict each other ({_spoken(votes)})" if votes else "show no clear difference"
+        why = f"contradict each other ({_spoken(votes)})" if votes else "do not differ clearly"
         raise ImageError.about(
             path,
-            f"whether the masks are turned by 180 degrees about z cannot be told: the findings' "
-            f"sides, the lungs and the tissue {why}: {said}",
+            "whether the masks are turned by 180 degrees about z cannot be told, for sides, lung, "
+            f"tissue and edges {why} ({said})",
             "Look at the study and give --mask-flip none or xy, or leave it out.",
         )
     (found,) = set(votes.values())
@@ -115,6 +124,8 @@ def left_shares(bits: NDArray[Any], count: int, image: Volume) -> list[float | N
     Args:
         bits: (z, y, x) on the grid of `image`
     """
+    from uvlm.preprocessing.facts import midline_of
+
     turn = to_lps(image)[1]
     midline = midline_of(turn.apply(image.array))
     columns = [np.zeros(turn.apply(bits).shape[2], np.int64) for _ in range(count)]
@@ -157,33 +168,61 @@ def _evidence(
     findings: Sequence[Finding],
 ) -> tuple[_Fit, _Fit]:
     """Of the position as stored, and of the one turned."""
+    from uvlm.preprocessing.facts import midline_of
+
+    box = bounding_box(lps)
+    assert box is not None
     near, step = _near_lung(hu, spacing)
     midline = midline_of(hu)
-    here: dict[Finding, Points] = {}
+    reach = np.maximum(1, np.rint(EDGE_MM / spacing[1:]).astype(np.int64))
+    here: dict[Finding, tuple[Points, Points]] = {}
     for finding in findings:
-        if finding.index < stack.count and (points := _points(lps, finding.index)).size:
-            here[finding] = points
+        if finding.index < stack.count and (points := _points(lps, finding.index, box)).size:
+            here[finding] = points, _across(lps, finding.index, points, reach)
     ends = np.array([0, lps.shape[1] - 1, lps.shape[2] - 1])
-    there = {finding: np.abs(ends - points) for finding, points in here.items()}
-    none, xy = (_fit(points, hu, near, step, midline) for points in (here, there))
+    there = {
+        finding: (np.abs(ends - points), np.abs(ends - across))
+        for finding, (points, across) in here.items()
+    }
+    none, xy = (_fit(places, hu, near, step, midline) for places in (here, there))
     return none, xy
 
 
-def _points(bits: NDArray[Any], index: int) -> Points:
-    """(n, 3) voxels of a mask, at most `SAMPLE`, evenly chosen."""
-    flat = np.flatnonzero(bits & bits.dtype.type(1 << index))
+def _points(bits: NDArray[Any], index: int, box: Box) -> Points:
+    """(n, 3) voxels of a mask within `box`, at most twice `SAMPLE`, evenly chosen."""
+    part = bits[box]
+    flat = np.flatnonzero(part & part.dtype.type(1 << index))
     flat = flat[:: max(1, flat.size // SAMPLE)]
-    return np.stack(np.unravel_index(flat, bits.shape), axis=1)
+    start = np.array([each.start for each in box], np.int64)
+    return np.stack(np.unravel_index(flat, part.shape), axis=1).astype(np.int64) + start
+
+
+def _across(bits: NDArray[Any], index: int, points: Points, reach: NDArray[np.int64]) -> Points:
+    """(n, 2, 3) pairs of a voxel inside the mask and one beyond its border, in plane."""
+    weight = bits.dtype.type(1 << index)
+    pairs = []
+    for axis in (1, 2):
+        for sign in (-1, 1):
+            beyond = points.copy()
+            beyond[:, axis] += sign * reach[axis - 1]
+            kept = (beyond[:, axis] >= 0) & (beyond[:, axis] < bits.shape[axis])
+            kept[kept] = (bits[tuple(beyond[kept].T)] & weight) == 0
+            pairs.append(np.stack([points[kept], beyond[kept]], axis=1))
+    return np.concatenate(pairs)
 
 
 def _near_lung(
     hu: NDArray[Any], spacing: NDArray[np.float64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Where air inside the body is near, on a coarse grid, and that grid's steps (z, y, x)."""
+    # SciPy takes longer to load than the list of all sources may.
+    from scipy import ndimage
+
     step = np.maximum(1, np.rint(COARSE_MM / spacing).astype(np.int64))
     coarse = hu[:: step[0], :: step[1], :: step[2]]
-    air, _ = ndimage.label(coarse < AIR_HU)
-    # Air around the patient reaches the sides of the field of view; the lungs only its ends.
+    # Slice by slice: air around the patient reaches the sides of the field of view, the lungs do
+    # not; from slice to slice both may be joined, through the trachea.
+    air, _ = ndimage.label(coarse < AIR_HU, IN_PLANE)
     sides = np.concatenate([air[:, [0, -1]].ravel(), air[:, :, [0, -1]].ravel()])
     inside = ~np.isin(air, np.append(np.unique(sides), 0))
     if not inside.any():
@@ -193,28 +232,38 @@ def _near_lung(
 
 
 def _fit(
-    places: dict[Finding, Points],
+    places: dict[Finding, tuple[Points, Points]],
     hu: NDArray[Any],
     near: NDArray[np.bool_],
     step: NDArray[np.int64],
     midline: float,
 ) -> _Fit:
     on_side = off_side = 0
-    lung, tissue = [], []
+    heard: dict[str, list[float]] = {name: [] for name in CLEAR}
     last = np.array(near.shape) - 1
-    for finding, points in places.items():
+    for finding, (points, across) in places.items():
+        code = finding.code or ""
         sides = sides_in(finding.text)
         if len(sides) == 1:
             left = float(np.mean(points[:, 2] > midline))
             named = left if "left" in sides else 1 - left
             on_side += named >= ON_SIDE
             off_side += named <= 1 - ON_SIDE
-        lung.append(float(near[tuple(np.minimum(points // step, last).T)].mean()))
-        typical = TYPICAL.get(finding.code or "")
-        if typical is not None:
-            away = (hu[tuple(points.T)].astype(np.float64) - typical[0]) / typical[1]
-            tissue.append(float(np.exp(-(away**2) / 2).mean()))
-    return _Fit(on_side, off_side, float(np.mean(lung)), float(np.mean(tissue)) if tissue else None)
+        if code not in AIRLESS and len(across):
+            # At the border: the core of a large mass is far from air, too.
+            border = np.minimum(across[:, 0] // step, last)
+            heard["lung"].append(float(near[tuple(border.T)].mean()))
+        if code in TYPICAL:
+            middle, width = TYPICAL[code]
+            away = (hu[tuple(points.T)].astype(np.float64) - middle) / width
+            heard["tissue"].append(float(np.exp(-(away**2) / 2).mean()))
+        if code in EDGES and len(across):
+            inside, beyond = (hu[tuple(across[:, k].T)].astype(np.float64) for k in (0, 1))
+            rise = (inside - beyond) * EDGES[code]
+            heard["edges"].append(float((rise > EDGE_HU).mean() - (rise < -EDGE_HU).mean()))
+    return _Fit(
+        on_side, off_side, {name: float(np.mean(each)) for name, each in heard.items() if each}
+    )
 
 
 def _votes(none: _Fit, xy: _Fit) -> dict[str, Flip]:
@@ -222,30 +271,24 @@ def _votes(none: _Fit, xy: _Fit) -> dict[str, Flip]:
     votes: dict[str, Flip] = {}
     said = (none.on_side - none.off_side, xy.on_side - xy.off_side)
     if max(said) > 0 and min(said) < 0:
-        votes["the sides named in the texts"] = "none" if said[0] > said[1] else "xy"
-    for name, pair, (enough, more) in (
-        ("the distance to the lungs", (none.lung, xy.lung), CLEAR_LUNG),
-        ("the tissue", (none.tissue, xy.tissue), CLEAR_TISSUE),
-    ):
-        first, second = pair
-        if first is None or second is None:
-            continue
+        votes["sides"] = "none" if said[0] > said[1] else "xy"
+    for name in none.shares.keys() & xy.shares.keys():
+        enough, more = CLEAR[name]
+        first, second = none.shares[name], xy.shares[name]
         if max(first, second) >= enough and abs(first - second) >= more:
             votes[name] = "none" if first > second else "xy"
-    return votes
+    return {name: votes[name] for name in ("sides", *CLEAR) if name in votes}
 
 
 def _spoken(votes: dict[str, Flip]) -> str:
-    return "; ".join(f"{name}: {flip}" for name, flip in votes.items())
+    return ", ".join(f"{name} {flip}" for name, flip in votes.items())
 
 
 def _describe(none: _Fit, xy: _Fit) -> str:
     """Numbers of both positions, without any text of the report."""
     parts = []
     for name, fit in (("none", none), ("xy", xy)):
-        tissue = "unknown" if fit.tissue is None else f"{fit.tissue:.2f}"
-        parts.append(
-            f"{name}: {fit.on_side} findings on the named side and {fit.off_side} opposite, "
-            f"{fit.lung:.2f} near the lungs, tissue {tissue}"
-        )
+        shares = [f"{witness} {share:.2f}" for witness, share in fit.shares.items()]
+        sides = f"{fit.on_side} findings on the side they name and {fit.off_side} opposite"
+        parts.append(f"{name}: {', '.join([sides, *shares])}")
     return "; ".join(parts)

@@ -108,7 +108,9 @@ def abdomen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("abdomen") / "raw", "abdomen")
 
 
-@pytest.mark.skipif(not SEED_README.exists(), reason="needs the published README beside the project")
+@pytest.mark.skipif(
+    not SEED_README.exists(), reason="needs the published README beside the project"
+)
 def test_these_are_the_published_commands():
     text = SEED_README.read_text(encoding="utf-8")
     section = text[text.index("### Data Preparation") : text.index("### Training Workflow")]
@@ -222,7 +224,9 @@ def test_abdomen_reports_and_labels_split_into_four_catalogs(abdomen, abdomen_se
     }
     run("abdomen_cls_report_all", places)
     for name in ("iid", "ood"):
-        parts = [read_catalog(tmp_path / f"output/{name}_{p}_merged.csv") for p in ("train", "test")]
+        parts = [
+            read_catalog(tmp_path / f"output/{name}_{p}_merged.csv") for p in ("train", "test")
+        ]
         ids = [{row.series_id for row in part.rows} for part in parts]
         assert not ids[0] & ids[1]
         assert len(ids[0] | ids[1]) == 8

@@ -82,9 +82,24 @@ def prepare(source: str, raw: Path, out: Path, *words: object) -> Catalog:
 SIDED = ("lung_lower_lobe_left", "lung_lower_lobe_right", "liver", "heart")
 
 
-def chest_truth(drawn: Path) -> dict[str, Volume]:
-    files = sorted((drawn / "dataset/ts_seg").rglob("*.nii.gz"))
+def chest_truth(drawn: Path, raw: Path, layout: str) -> dict[str, Volume]:
+    """The masks by series; a hospital's folder has names of its own for the same files."""
+    folder = raw / "masks" if layout == "folder" else drawn / "dataset/ts_seg"
+    files = sorted(folder.rglob("*.nii.gz"))
     return {f.name[: -len(".nii.gz")]: read_volume(f, labels=True) for f in files}
+
+
+OPTIONS = {
+    "rexgrounding": lambda raw: (
+        raw,
+        ("--images", raw / "ct_rate", "--anatomy", raw / "anatomy"),
+    ),
+    "folder": lambda raw: (
+        raw / "images",
+        ("--table", raw / "reports.xlsx", "--masks", raw / "masks"),
+    ),
+}
+"""What is given to `uvlm prepare` beside a layout's own folder."""
 
 
 @pytest.mark.parametrize(
@@ -107,8 +122,9 @@ def chest_truth(drawn: Path) -> dict[str, Volume]:
 )
 def test_chest_structures_keep_their_place(layout, source, names, make, drawn, tmp_path):
     raw = drawn if layout == "ct-rate" else make("chest", layout)
-    catalog = prepare(source, raw, tmp_path / "out", *OPTIONS.get(layout, lambda _: ())(raw))
-    truths = chest_truth(drawn)
+    given, words = OPTIONS.get(layout, lambda raw: (raw, ()))(raw)
+    catalog = prepare(source, given, tmp_path / "out", *words)
+    truths = chest_truth(drawn, raw, layout)
     compared = 0
     for series, mask in truths.items():
         if series not in {row.series_id for row in catalog.rows}:
@@ -119,12 +135,6 @@ def test_chest_structures_keep_their_place(layout, source, names, make, drawn, t
             )
             compared += 1
     assert compared >= 4 * len(names)
-
-
-OPTIONS = {
-    "rexgrounding": lambda raw: ("--images", raw / "ct_rate", "--anatomy", raw / "anatomy"),
-    "folder": lambda raw: (),
-}
 
 
 @pytest.mark.parametrize(("layout", "source"), [("bimcv-r", "bimcv-r"), ("radgenome", "radgenome")])

@@ -5,6 +5,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.preprocessing.studies_factory import (
     make_files,
     study,
 )
-from uvlm.errors import ConfigError, MissingExtraError
+from uvlm.errors import ConfigError, MissingExtraError, UvlmError
 from uvlm.imaging.preprocess import preset
 from uvlm.imaging.store import read_meta, read_store
 from uvlm.preprocessing import pipeline
@@ -150,6 +151,18 @@ def test_ray_is_asked_for_by_its_extra(made, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"uvlm\[cluster\]"):
         run(jobs(made, tmp_path), Workers(engine="ray"))
+
+
+def test_a_ray_that_cannot_be_reached_is_named(made, tmp_path, monkeypatch):
+    def refuse(**_):
+        raise ConnectionError("no answer")
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=refuse)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(UvlmError, match=r"Ray at head:6379: cannot be reached.*no answer") as error:
+        run(jobs(made, tmp_path), Workers(engine="ray"))
+    assert error.value.exit_code == 1
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.preprocessing.raw_dataset_factory import chest_raw, write_description
+from tests.preprocessing.nnunet_raw_factory import make_chest_raw
+from tests.preprocessing.raw_dataset_factory import write_description
 from uvlm.errors import CatalogError, ConfigError
 from uvlm.phantom.make import make_chest
 from uvlm.preprocessing.catalog import read_catalog
@@ -28,7 +29,7 @@ SIZE = ["--target-size", "16", "32", "32"]
 def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made")
     make_chest(folder / "chest", studies=6, seed=3, shape=(24, 48, 48), min_prevalence=0.3)
-    return chest_raw(folder / "chest", folder / "nnUNet_raw")
+    return make_chest_raw(folder / "chest", folder / "nnUNet_raw")
 
 
 @pytest.fixture(scope="module")

@@ -61,6 +61,7 @@ class Identity:
 
 
 def now() -> datetime:
+    """The time, with its zone."""
     return datetime.now(timezone.utc)
 
 

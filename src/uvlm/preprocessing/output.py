@@ -93,6 +93,7 @@ def _label(study: Study, name: str, value: float | None) -> float | None:
 
 
 def write_errors(out: Path, rejected: Sequence[Rejection]) -> None:
+    """Write `errors.csv`, also when there are none: an older one would say what is no longer so."""
     rows = [(each.series_id, str(each.source), each.error) for each in rejected]
     write_tables(out, {ERRORS: [ERRORS_HEADER, *rows]})
 

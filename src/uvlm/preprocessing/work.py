@@ -94,10 +94,12 @@ def scope_folder(out: Path, scopes: tuple[Scope, ...], scope: Scope | None) -> P
 
 
 def image_path(out: Path, series_id: str) -> Path:
+    """Where the image of a series is stored; all scopes share it."""
     return out / "imagesTr" / f"{series_id}.b2nd"
 
 
 def mask_path(out: Path, scopes: tuple[Scope, ...], scope: Scope, series_id: str) -> Path:
+    """Where the mask of a series with the classes of `scope` is stored."""
     return scope_folder(out, scopes, scope) / "labelsTr" / f"{series_id}.b2nd"
 
 

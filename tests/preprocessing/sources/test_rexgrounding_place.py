@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.preprocessing.rexgrounding_factory import AFFINE, ball, body
 from uvlm.errors import ImageError
+from uvlm.imaging.geometry import to_lps
 from uvlm.imaging.nifti_stack import MaskStack
+from uvlm.imaging.readers import read_volume
 from uvlm.imaging.volume import Provenance, Volume
 from uvlm.preprocessing.sources.rexgrounding_findings import Finding
 from uvlm.preprocessing.sources.rexgrounding_place import left_shares, place
@@ -147,3 +150,26 @@ def test_a_mask_in_a_format_of_its_own_keeps_the_voxels(image):
     bits, notes = placed(stack(RIGHT & False), nothing)
     assert not bits.any()
     assert len(notes) == 1
+
+
+@pytest.mark.parametrize("file", ["cip/ct-64.nii.gz", "totalsegmentator/example_ct_sm.nii.gz"])
+def test_dense_spots_of_real_lungs_are_never_put_elsewhere(real_data, file):
+    image = to_lps(read_volume(real_data / file))[0]
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[1] = ndimage.generate_binary_structure(2, 1)
+    air, _ = ndimage.label(image.array < -500, in_plane)
+    outside = np.unique(np.concatenate([air[:, [0, -1]].ravel(), air[:, :, [0, -1]].ravel(), [0]]))
+    lung = ndimage.binary_opening(~np.isin(air, outside))
+    spots, _ = ndimage.label(ndimage.binary_closing(lung, iterations=3) & (image.array > -400))
+    sizes = np.bincount(spots.ravel())[1:]
+    right = 0
+    for label in np.flatnonzero((sizes >= 20) & (sizes <= 5000)) + 1:
+        spot = spots == label
+        for turned in (False, True):
+            try:
+                bits, _ = placed(stack(spot, turned=turned), image, [Finding(0, "", "2d")])
+            except ImageError:
+                continue
+            np.testing.assert_array_equal(bits > 0, spot)
+            right += 1
+    assert right >= 4

@@ -14,42 +14,21 @@ Anatomy is optional; a tool whose folder is there must have segmented every stud
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from uvlm.errors import CatalogError, ConfigError
 from uvlm.preprocessing.nnunet_dataset import NnunetName
 from uvlm.preprocessing.sources.nnunet_raw import ids_of, keep_apart
-from uvlm.preprocessing.sources.rexgrounding_classes import (
-    AIRWAY,
-    SCOPES,
-    STRUCTURES,
-    UNPLACED,
-    VESSELS,
-    lesion_scope,
-    scope_named,
-)
+from uvlm.preprocessing.sources.rexgrounding_classes import SCOPES, lesion_scope, scope_named
+from uvlm.preprocessing.sources.rexgrounding_files import SUFFIX, TOOLS, Anatomy, Images
 from uvlm.preprocessing.sources.rexgrounding_findings import Entry, read_entries
-from uvlm.preprocessing.sources.rexgrounding_mask import FindingMasks, LabelFile, total_segmentator
+from uvlm.preprocessing.sources.rexgrounding_mask import FindingMasks
 from uvlm.preprocessing.sources.rexgrounding_place import Flip
 from uvlm.preprocessing.split import HELD_OUT
-from uvlm.preprocessing.study import (
-    Exclusion,
-    ImageSource,
-    Listing,
-    MaskSource,
-    Rejection,
-    Scope,
-    Study,
-    VolumeFile,
-)
-
-if TYPE_CHECKING:
-    from uvlm.preprocessing.sources.ct_rate_image import SeriesMetadata
+from uvlm.preprocessing.study import Exclusion, Listing, Rejection, Scope, Study
 
 __all__ = [
     "DESCRIPTION",
@@ -71,8 +50,6 @@ studies, which lie in CT-RATE's training set, for `uvlm prepare ct-rate --held-o
 """
 NNUNET = NnunetName(141, "ReXGroundingCT")
 MASKS = "segmentations"
-TOOLS = ("totalsegmentator", "atm22", "hipas")
-SUFFIX = ".nii.gz"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,8 +127,8 @@ def list_rexgrounding(
     numbered, warnings = _scopes(scopes, anatomy)
     found = _Found(
         masks=folder / MASKS,
-        images=_Images.of(images),
-        anatomy=None if anatomy is None else _Anatomy.of(anatomy),
+        images=Images.of(images),
+        anatomy=None if anatomy is None else Anatomy.of(anatomy),
         flip=mask_flip,
     )
     for entry in entries:
@@ -224,135 +201,13 @@ def _leakage(entries: Sequence[Entry]) -> Iterator[str]:
         )
 
 
-@dataclass(frozen=True)
-class _Images:
-    """Where the image of a series is."""
-
-    flat: Path
-    folders: tuple[Path, ...]
-    """train_fixed, valid_fixed, train, valid: those that are there."""
-
-    metadata: dict[str, SeriesMetadata | str]
-
-    @classmethod
-    def of(cls, folder: Path) -> _Images:
-        if not folder.is_dir():
-            raise CatalogError.about(folder, "no such folder", "Check --images.")
-        root = folder / "dataset" if (folder / "dataset").is_dir() else folder
-        if not any((root / name).is_dir() for name in CT_RATE_FOLDERS):
-            return cls(folder, (), {})
-        from uvlm.preprocessing.sources.ct_rate_files import places_of, read_metadata
-
-        places = places_of(folder)
-        paths = tuple(path for _, path in places.images)
-        # Version 2 needs no metadata; reading the table of 50,000 rows takes a while.
-        old = any(not path.name.endswith("_fixed") for path in paths)
-        return cls(folder, paths, read_metadata(places.metadata) if old else {})
-
-    def find(self, series_id: str) -> ImageSource | None:
-        from uvlm.preprocessing.sources.ct_rate_image import CtRateImage
-
-        for root in self.folders:
-            path = root / _nested(series_id)
-            if path.is_file():
-                meta = self.metadata.get(series_id, "there is no row for this series")
-                lack = meta if isinstance(meta, str) else ""
-                return CtRateImage(
-                    path=path,
-                    folder=root.name,
-                    metadata=None if isinstance(meta, str) else meta,
-                    lack=lack,
-                )
-        path = self.flat / f"{series_id}{SUFFIX}"
-        return VolumeFile(path) if path.is_file() else None
-
-
-CT_RATE_FOLDERS = ("train_fixed", "valid_fixed", "train", "valid")
-
-
-def _nested(series_id: str) -> Path:
-    """`train_1/train_1_a/train_1_a_1.nii.gz`, below the folder of the split."""
-    case, patient = ids_of(series_id)
-    return Path(patient) / case / f"{series_id}{SUFFIX}"
-
-
-@dataclass(frozen=True)
-class _Anatomy:
-    """What the tools segmented of a series."""
-
-    folder: Path
-    tools: tuple[str, ...]
-
-    @classmethod
-    def of(cls, folder: Path) -> _Anatomy:
-        return cls(folder, tuple(tool for tool in TOOLS if (folder / tool).is_dir()))
-
-    def find(self, series_id: str) -> tuple[MaskSource, ...] | str:
-        """From the lowest priority to the highest, or what is missing."""
-        sources: list[MaskSource] = []
-        if "totalsegmentator" in self.tools:
-            found = self._total(series_id)
-            if found is None:
-                where = self.folder / "totalsegmentator" / series_id
-                return f"neither {where} nor {where}{SUFFIX}"
-            sources.append(found)
-        for name, value in VESSELS.items() if "hipas" in self.tools else ():
-            folder = self.folder / "hipas"
-            paths = (folder / f"{series_id}_{name}{SUFFIX}", folder / series_id / f"{name}{SUFFIX}")
-            path = next((path for path in paths if path.is_file()), None)
-            if path is None:
-                return f"neither {paths[0]} nor {paths[1]}"
-            sources.append(_binary(path, value))
-        if "atm22" in self.tools:
-            path = self.folder / "atm22" / f"{series_id}{SUFFIX}"
-            if not path.is_file():
-                return f"no {path}"
-            sources.append(_binary(path, AIRWAY))
-        return tuple(sources)
-
-    def _total(self, series_id: str) -> MaskSource | None:
-        root = self.folder / "totalsegmentator"
-        if (root / series_id).is_dir():
-            return total_segmentator(root / series_id)
-        nested = (root / name / _nested(series_id) for name in CT_RATE_FOLDERS)
-        for path in (root / f"{series_id}{SUFFIX}", *nested):
-            if path.is_file():
-                return LabelFile(path, _read_labels(root / "labels.json"))
-        return None
-
-
-def _binary(path: Path, value: int) -> LabelFile:
-    return LabelFile(path, ((1, value), (255, value)))
-
-
-def _read_labels(path: Path) -> tuple[tuple[int, int], ...]:
-    """Value in the files to value in the mask, by the names of TotalSegmentator."""
-    try:
-        named = {
-            int(value): str(name) for value, name in json.loads(path.read_text("utf-8")).items()
-        }
-    except (OSError, ValueError, AttributeError) as error:
-        raise CatalogError.about(
-            path,
-            f"unreadable ({type(error).__name__})",
-            'Masks of many structures need it: {"1": "spleen", "2": "kidney_right", ...}.',
-        ) from None
-    named.pop(0, None)
-    unknown = [name for name in named.values() if name not in STRUCTURES and name not in UNPLACED]
-    if unknown:
-        raise CatalogError.about(
-            path, f"no structure of TotalSegmentator is named {unknown[0]!r}", "Correct the name."
-        )
-    return tuple((value, STRUCTURES.get(name, 0)) for value, name in sorted(named.items()))
-
-
 @dataclass
 class _Found:
     """Studies, sorted into what can be used and why the rest cannot."""
 
     masks: Path
-    images: _Images
-    anatomy: _Anatomy | None
+    images: Images
+    anatomy: Anatomy | None
     flip: Flip
     studies: list[Study] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.errors import ImageError
-from uvlm.imaging.nifti_stack import read_mask_stack
 from uvlm.imaging.readers import read_volume
 from uvlm.imaging.volume import Provenance, Volume
 from uvlm.preprocessing.masks import Structure, StructureFolder, align, bounding_box, values_in
@@ -104,6 +103,9 @@ class FindingMasks:
                 stack, every mask is empty, or the stack's place in the image is not clear.
         """
         count = 1 + max(finding.index for finding in self.findings)
+        # Takes longer to import than the help may take.
+        from uvlm.imaging.nifti_stack import read_mask_stack
+
         stack = read_mask_stack(self.path, image, count)
         missing = [each.index for each in self.findings if each.index >= stack.count]
         if missing:

@@ -19,18 +19,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.errors import ImageError
 from uvlm.imaging.geometry import to_lps
-from uvlm.imaging.nifti_stack import MaskStack
 from uvlm.imaging.volume import Provenance, Volume
 from uvlm.preprocessing.masks import Box, align, bounding_box
 from uvlm.preprocessing.sources.rexgrounding_findings import Finding
 from uvlm.text.sides import sides_in
+
+if TYPE_CHECKING:
+    from uvlm.imaging.nifti_stack import MaskStack
 
 __all__ = ["Flip", "left_shares", "place"]
 

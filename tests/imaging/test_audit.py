@@ -301,3 +301,13 @@ def test_the_audit_is_json():
 def test_few_slices_are_a_warning():
     found = audit(changed(abdomen(), lambda a: a[:3]))
     assert any("covers only 15.0 mm" in text for text in found.warnings)
+
+
+def test_percentiles_of_whole_numbers_are_exact_and_leave_padding_out():
+    array = chest().array.astype(np.int16)
+    array[:, :20] = -3024
+    kept = np.sort(array[array != -3024])
+    found = audit(make_volume(array))
+    assert found.padding == -3024
+    assert found.percentiles["50"] == kept[(len(kept) - 1) // 2]
+    assert found.percentiles["0.5"] == kept[int(np.ceil(0.005 * len(kept))) - 1]

@@ -34,8 +34,16 @@ def test_every_value_is_counted(dtype, low, high):
     array[0, 0, :2] = low, high
     turned = array.transpose(2, 0, 1)[:, ::-1]
     for volume in (array, turned):
-        found = histogram(volume, low, high)
+        *limits, found = histogram(volume, 65535)
+        assert limits == [low, high]
         values, counts = np.unique(array, return_counts=True)
         assert (found.low, len(found.counts)) == (low, high - low + 1)
         assert (np.flatnonzero(found.counts) + low).tolist() == values.tolist()
         assert found.counts[found.counts > 0].tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_values_too_far_apart_are_not_counted(dtype):
+    array = np.array([[[-5, 6]]], dtype)
+    assert histogram(array, 10) == (-5.0, 6.0, None)
+    assert histogram(array, 11)[2] is not None

@@ -194,8 +194,8 @@ def check(volume: Volume) -> Audit:
 def audit(volume: Volume) -> Audit:
     """Judge the values of `volume` (z, y, x) by the rules at the top of this module."""
     array = volume.array
-    low, high = float(array.min()), float(array.max())
-    values = _survey(array, low, high)
+    low, high, everything = histogram(array, MAX_RANGE)
+    values = None if everything is None else _survey(array, everything)
     ruling = _rule(array, low, high, values)
     if values and ruling.offset is not None:
         values = _floor_is_no_padding(values, ruling.offset)
@@ -209,7 +209,7 @@ def audit(volume: Volume) -> Audit:
         misfit=None if ruling.misfit is None else round(ruling.misfit, 3),
         landmarks=landmarks,
         value_range=(low, high),
-        percentiles=_percentiles(array, values.padding if values else None),
+        percentiles=_percentiles(array, values),
         padding=values.padding if values else None,
         padding_share=round(values.padding_share, 4) if values else 0.0,
         clipped=values.clipped if values else (None, None),
@@ -221,11 +221,7 @@ def audit(volume: Volume) -> Audit:
     )
 
 
-def _survey(array: NDArray[Any], low: float, high: float) -> _Values | None:
-    """None where the range is too wide to count."""
-    if high - low > MAX_RANGE:
-        return None
-    everything = histogram(array, low, high)
+def _survey(array: NDArray[Any], everything: Histogram) -> _Values:
     padding = _find_padding(array, everything)
     inside = everything.without(padding)
     return _Values(everything, padding, _find_clipping(inside) if inside.total else (None, None))
@@ -357,8 +353,12 @@ def _look(
     return landmarks, likely_region(volume, offset=ruling.offset, padding=values.padding)
 
 
-def _percentiles(array: NDArray[Any], padding: float | None) -> dict[str, float]:
-    """Of every n-th voxel, at most a million, padding left out."""
+def _percentiles(array: NDArray[Any], values: _Values | None) -> dict[str, float]:
+    """Without padding. Of fractions, those of every n-th voxel, at most a million."""
+    if values is not None and array.dtype.kind in "iu":
+        counted = values.inside if values.inside.total else values.everything
+        return {f"{p:g}": counted.percentile(p) for p in PERCENTILES}
+    padding = values.padding if values else None
     # Of a turned view, flattening would copy the whole.
     flat = array.reshape(-1) if array.flags.c_contiguous else array.flat
     sample = flat[:: max(1, array.size // 1_000_000)].astype(np.float64)

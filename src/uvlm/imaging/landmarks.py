@@ -117,28 +117,35 @@ class Landmark:
     """Share of the voxels within the material's range."""
 
 
-def histogram(array: NDArray[Any], low: float, high: float) -> Histogram:
-    """Count the values of `array` (z, y, x), which lie in low..high, slab by slab."""
-    start = int(np.rint(low))
-    length = int(np.rint(high)) - start + 1
+def histogram(array: NDArray[Any], widest: float) -> tuple[float, float, Histogram | None]:
+    """The lowest and the highest value of `array` (z, y, x), and how often each value occurs, slab
+    by slab; None instead where the two are farther apart than `widest`."""
     if array.dtype == np.int16:
-        return Histogram(start, _count_int16(array)[start + 2**15 :][:length].copy())
-    counts = np.zeros(length, np.int64)
+        found = _count_int16(array)
+        low, high = float(found.first), float(found.last)
+        return low, high, found if high - low <= widest else None
+    low, high = float(array.min()), float(array.max())
+    if high - low > widest:
+        return low, high, None
+    start = int(np.rint(low))
+    counts = np.zeros(int(np.rint(high)) - start + 1, np.int64)
     for slab in array:
         whole = np.rint(slab).astype(np.int64).ravel() - start
-        counts += np.bincount(whole, minlength=length)
-    return Histogram(start, counts)
+        counts += np.bincount(whole, minlength=len(counts))
+    return low, high, Histogram(start, counts)
 
 
-def _count_int16(array: NDArray[np.int16]) -> NDArray[np.int64]:
-    """How often each of the 65,536 values occurs, from -32768 up.
+def _count_int16(array: NDArray[np.int16]) -> Histogram:
+    """From the lowest to the highest value; neither need be known beforehand.
 
     Read as unsigned the values are their own bins, negative ones last: nothing need be computed.
     """
     counts = np.zeros(2**16, np.int64)
     for slab in array:
         counts += np.bincount(slab.ravel().view(np.uint16), minlength=2**16)
-    return np.roll(counts, 2**15)
+    counts = np.roll(counts, 2**15)
+    seen = np.flatnonzero(counts)
+    return Histogram(int(seen[0]) - 2**15, counts[seen[0] : seen[-1] + 1].copy())
 
 
 def misfit(hist: Histogram, offset: float) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from uvlm.config import config_hash, from_dict, to_dict
 from uvlm.errors import ConfigError, ImageError
-from uvlm.imaging.resample import resample, resample_labels
+from uvlm.imaging.resample import Slices, resample, resample_labels
 from uvlm.imaging.route import Route, plan_route
 from uvlm.imaging.volume import Volume
 
@@ -209,12 +209,12 @@ def prepare(volume: Volume, spec: PreprocessSpec) -> Prepared:
     _refuse_unusable(volume, spec)
     grid = grid_of(volume, spec)
     route = grid.route
-    if route.straighten is None:
-        source, clip = route.turn.apply(volume.array), spec.clip
-    else:
-        # Clipped here, for the straightened array already mixes neighbours.
-        values = np.clip(volume.array, *(spec.clip or (None, None)))
-        source, clip = route.straighten.apply(route.turn.apply(values), spec.fill), None
+    turned = route.turn.apply(volume.array)
+    source: Slices = turned
+    clip = spec.clip
+    if route.straighten is not None:
+        # Clipped there, for the straightened array already mixes neighbours.
+        source, clip = route.straighten.apply(turned, spec.fill, clip), None
     mixed = resample(source, route.maps, antialias=spec.antialias, fill=spec.fill, clip=clip)
     array = np.rint(mixed, out=mixed).astype(np.int16)
     mean, std = _moments(array)

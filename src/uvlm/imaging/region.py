@@ -23,6 +23,7 @@ Otherwise it is the longest part.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +115,7 @@ def _blocks(
     nz, ny, nx = (n // k for n, k in zip(array.shape, steps, strict=True))
     whole = array.dtype.kind in "iu" and offset == round(offset)
     kind: type[np.int32] | type[np.float32] = np.int32 if whole else np.float32
+    wide = np.int64 if whole else np.float64  # a block may be as large as the volume
     shift = kind(offset)
     result = np.empty((nz, ny, nx), np.float32)
     for z in range(nz):
@@ -125,7 +127,9 @@ def _blocks(
             if padding is not None:
                 hu[plane == padding] = PADDED
             rows += hu.reshape(ny, ky, -1).sum(axis=1, dtype=kind)
-        result[z] = rows.reshape(ny, nx, kx).sum(axis=2) / np.float32(kz * ky * kx)
+        # One column of every block at a time: a sum over a short last axis takes ten times as long.
+        total = sum((rows[:, k::kx] for k in range(kx)), np.zeros((ny, nx), wide))
+        result[z] = total / np.float32(kz * ky * kx)
     return result
 
 
@@ -134,20 +138,20 @@ def _measure(hu: NDArray[np.float32], dy: float, dx: float) -> _Slice | None:
     fine = max(dy, dx) <= 5.0  # opening coarser pixels would remove limbs, not rims
     tissue = hu > -300
     if fine:
-        tissue = ndimage.binary_opening(tissue)
+        tissue = _dilated(_eroded(tissue))
     pieces, count = ndimage.label(tissue)
     if count == 0:
         return None
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    body = _fill(hu, np.isin(pieces, np.flatnonzero(sizes >= 0.2 * sizes.max())))
+    body = _fill(hu, (sizes >= 0.2 * sizes.max())[pieces])
     area = int(body.sum())
     if area * dy * dx / 100 < MIN_BODY_CM2:
         return None
     calm = ndimage.uniform_filter(hu, 3) if fine else hu
     lung = body & (calm > -980) & (calm < -450)
     if fine:
-        lung = ndimage.binary_opening(lung, np.ones((3, 3)))
+        lung = _dilated(_eroded(lung, corners=True), corners=True)
     bone = body & (hu > 280)
     columns = np.flatnonzero(body.any(axis=0))
     width = len(columns) * dx
@@ -155,7 +159,7 @@ def _measure(hu: NDArray[np.float32], dy: float, dx: float) -> _Slice | None:
     lateral = hu[bone & aside]
     if (lateral > COMPACT_HU).sum() < COMPACT_SHARE * lateral.size:
         lateral = lateral[:0]
-    enclosed = _enclosed(ndimage.binary_closing(bone))
+    enclosed = _enclosed(_eroded(_dilated(bone)))
     return _Slice(
         area_cm2=area * dy * dx / 100,
         width_mm=width,
@@ -167,12 +171,34 @@ def _measure(hu: NDArray[np.float32], dy: float, dx: float) -> _Slice | None:
     )
 
 
+def _eroded(picture: NDArray[np.bool_], corners: bool = False) -> NDArray[np.bool_]:
+    """Pixels all of whose four neighbours are set, or eight with `corners`; beyond the border
+    nothing is. As `scipy.ndimage.binary_erosion`, which takes ten times as long."""
+    return _with_neighbours(picture, np.logical_and, corners)
+
+
+def _dilated(picture: NDArray[np.bool_], corners: bool = False) -> NDArray[np.bool_]:
+    """Pixels that are set or have such a neighbour. As `scipy.ndimage.binary_dilation`."""
+    return _with_neighbours(picture, np.logical_or, corners)
+
+
+def _with_neighbours(
+    picture: NDArray[np.bool_], join: Callable[..., Any], corners: bool
+) -> NDArray[np.bool_]:
+    high, wide = picture.shape
+    framed = np.zeros((high + 2, wide + 2), np.bool_)
+    framed[1:-1, 1:-1] = picture
+    result = join(join(framed[:-2], framed[1:-1]), framed[2:])
+    beside = result if corners else framed[1:-1]
+    return np.asarray(join(join(result[:, 1:-1], beside[:, :-2]), beside[:, 2:]))
+
+
 def _fill(hu: NDArray[np.float32], tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tissue and the air it encloses, lungs cut by the border of the picture included."""
     padded = hu <= -1150
     air, count = ndimage.label(~tissue & ~padded)
     # The circle of a scanner's field of view is a border too.
-    beside_padding = ndimage.binary_dilation(padded) if padded.any() else padded
+    beside_padding = _dilated(padded) if padded.any() else padded
     open_air = np.zeros(count + 1, bool)
     open_air[air[beside_padding]] = True
     open_air[_around(air)] = True

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["AxisMap", "resample", "resample_labels"]
+__all__ = ["AxisMap", "Slices", "resample", "resample_labels"]
 
 Maps = Sequence["AxisMap"]
 """One map per axis (z, y, x)."""
@@ -37,6 +37,12 @@ VOTE_SLAB = 16
 
 ON_EDGE = 1e-4
 """Rounding allowed when asking whether a position lies inside the volume, in voxels."""
+
+
+class Slices(Protocol):
+    """A volume (z, y, x), or what makes its slices when they are asked for."""
+
+    def __getitem__(self, part: slice, /) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ class _Weights:
 
 
 def resample(
-    array: NDArray[Any],
+    array: Slices,
     maps: Maps,
     *,
     antialias: bool,
@@ -173,6 +179,7 @@ def resample(
     """Linear interpolation of `array` (z, y, x) onto the grid of `maps`.
 
     Args:
+        array: asked for a few slices along z at a time, each at most once, in order
         fill: value of target voxels outside the source volume.
         clip: limits applied to the source's values before they are mixed.
 

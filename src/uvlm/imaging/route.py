@@ -6,71 +6,18 @@ The same route is computed from the source's shape and affine when going and whe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from uvlm.imaging.geometry import Reorientation, is_sheared, to_lps
 from uvlm.imaging.resample import AxisMap
+from uvlm.imaging.straighten import Straighten, plan_straighten
 from uvlm.imaging.volume import Provenance, Volume
 
-__all__ = ["Route", "Straighten", "plan_route"]
+__all__ = ["Route", "plan_route"]
 
 Shape = tuple[int, int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class Straighten:
-    """From a grid with skewed axes (gantry tilt) to one with right angles, and back.
-
-    The slices stay where they are: their plane spans the new x and y, its normal is the new z, and
-    each slice is shifted within its plane. The new grid holds the whole of the old one.
-    """
-
-    skewed: Shape
-    straight: Shape
-    matrix: NDArray[np.float64]
-    """(3, 3), index (z, y, x) on the straight grid to index on the skewed one, without offset."""
-
-    offset: NDArray[np.float64]
-    """(3,), skewed index of straight voxel (0, 0, 0)."""
-
-    affine: NDArray[np.float64]
-    """(4, 4) of the straight grid."""
-
-    def apply(self, array: NDArray[Any], fill: float) -> NDArray[np.float32]:
-        values = array.astype(np.float32)
-        return self._warp(values, self.matrix, self.offset, self.straight, 1, fill)
-
-    def undo(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._warp(array, *self._inverse, self.skewed, 1, 0.0)
-
-    def apply_labels(self, array: NDArray[Any]) -> NDArray[Any]:
-        return self._warp(array, self.matrix, self.offset, self.straight, 0, 0.0)
-
-    def undo_labels(self, array: NDArray[Any]) -> NDArray[Any]:
-        return self._warp(array, *self._inverse, self.skewed, 0, 0.0)
-
-    @property
-    def _inverse(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        matrix = np.linalg.inv(self.matrix).astype(np.float64)
-        return matrix, -matrix @ self.offset
-
-    @staticmethod
-    def _warp(
-        array: NDArray[Any],
-        matrix: NDArray[np.float64],
-        offset: NDArray[np.float64],
-        shape: Shape,
-        order: int,
-        fill: float,
-    ) -> NDArray[Any]:
-        result: NDArray[Any] = ndimage.affine_transform(
-            array, matrix, offset, shape, order=order, cval=fill, mode="grid-constant"
-        )
-        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +55,7 @@ def plan_route(
     straighten = None
     straight_shape, base = turned.shape, turned.affine
     if is_sheared(turned.affine):
-        straighten = _plan_straighten(turned.shape, turned.affine)
+        straighten = plan_straighten(turned.shape, turned.affine)
         straight_shape, base = straighten.straight, straighten.affine
     sizes = np.linalg.norm(base[:3, :3], axis=0)[::-1]
     axes = [
@@ -133,31 +80,3 @@ def _respace(n: int, m: int, scale: float) -> AxisMap:
     first = (n - 1) / 2 - scale * (whole - 1) / 2
     # Cropping or padding moves by whole voxels, so that equal spacings copy voxels unchanged.
     return AxisMap(n, m, scale, first + scale * ((whole - m) // 2))
-
-
-def _plan_straighten(shape: Shape, affine: NDArray[np.float64]) -> Straighten:
-    q, r = np.linalg.qr(affine[:3, :3])
-    signs = np.sign(np.diag(r))
-    q, r = q * signs, r * signs[:, None]
-    sizes = np.diag(r)
-    # Index (x, y, z) on the skewed grid to the same point's index on the straight one.
-    shear = r / sizes[:, None]
-    depth, height, width = shape
-    corners = np.array(
-        [(x, y, z) for x in (0, width - 1) for y in (0, height - 1) for z in (0, depth - 1)]
-    )
-    placed = corners @ shear.T
-    low = np.floor(placed.min(axis=0) + 1e-6)
-    high = np.ceil(placed.max(axis=0) - 1e-6)
-    width, height, depth = (int(n) for n in high - low + 1)
-    straight = np.eye(4)
-    straight[:3, :3] = q * sizes
-    straight[:3, 3] = affine[:3, 3] + straight[:3, :3] @ low
-    back = np.linalg.inv(shear).astype(np.float64)
-    return Straighten(
-        skewed=shape,
-        straight=(depth, height, width),
-        matrix=back[::-1, ::-1].copy(),
-        offset=(back @ low)[::-1].copy(),
-        affine=straight,
-    )

@@ -134,7 +134,7 @@ def looks_like_mask(array: NDArray[Any]) -> bool:
     unsigned or shifted, has noise and hence thousands of distinct values; one in Hounsfield units
     has negative ones (air, fat).
     """
-    if array.dtype.kind == "f" or array.min() < 0:
+    if array.dtype.kind == "f" or any(slab.min() < 0 for slab in array):
         return False
     wide = array.max() > 255
     limit = min(MASK_VALUES_WIDE if wide else MASK_VALUES, array.size // MASK_REPEATS)

@@ -171,7 +171,7 @@ def _is_a(drawn: str, kind: str) -> bool:
 
 
 def write_tables(root: Path, rows: Sequence[Row]) -> None:
-    """The metadata table and the lists of training and test cases.
+    """The metadata table, the lists of training and test cases, and what the studies are.
 
     IID: every study with the held-out ones as test. OOD: the cases of scanner B are the test.
     """
@@ -186,6 +186,7 @@ def write_tables(root: Path, rows: Sequence[Row]) -> None:
         for part, wanted in (("train", False), ("test", True)):
             cases = [[r["BDMAP ID"]] for r, t in zip(rows, test, strict=True) if t == wanted]
             _write(root / "TrainTestIDS" / f"{name}_{part}.csv", ("BDMAP ID",), cases)
+    (root / "source.txt").write_text("synthetic abdominal studies\n", encoding="utf-8")
 
 
 def _write(path: Path, header: Sequence[str], lines: Sequence[Sequence[object]]) -> None:

@@ -39,6 +39,9 @@ PATHS = ("blosc2_path", "seg_blosc2_path")
 SPLITS = ("train", "valid", "test")
 DATASET = "dataset.json"
 
+MOST_BYTES = 200
+"""Of an identifier: file systems take 255, and names of files written aside are longer."""
+
 _CT_RATE_ID = re.compile(r"((?:train|valid)_\d+)_[a-z]+(?:_\d+)*")
 _BAD_IN_ID = re.compile(r'[\x00-\x1f/\\:*?"<>|]')
 
@@ -105,7 +108,11 @@ def check_id(value: str) -> str | None:
         return "is empty"
     if value.startswith(".") or _BAD_IN_ID.search(value) or value != value.strip():
         return "could not be a file name"
-    return "is longer than 200 characters" if len(value) > 200 else None
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        return "holds bytes that are no text (UTF-8)"
+    return f"is longer than {MOST_BYTES} bytes" if size > MOST_BYTES else None
 
 
 def read_catalog(path: Path | str, need: Collection[Need] = ()) -> Catalog:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -15,9 +16,20 @@ from filelock import FileLock, Timeout
 
 from uvlm.errors import CatalogError, UvlmError
 
-__all__ = ["LOCK", "DiskFullError", "disk_full", "lock", "remove_leftovers", "signature_of"]
+__all__ = [
+    "LOCK",
+    "DiskFullError",
+    "disk_full",
+    "fullest",
+    "lock",
+    "refuse_sources_in",
+    "remove_leftovers",
+    "signature_of",
+]
 
 LOCK = ".uvlm.lock"
+log = logging.getLogger(__name__)
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _LEFTOVER = re.compile(r"\..+\.(\d+)\.tmp(?:\.[A-Za-z0-9]+)?")
@@ -52,6 +64,11 @@ def disk_full(error: BaseException, folder: Path, needed: int) -> bool:
     return False
 
 
+def fullest(folders: Iterable[Path]) -> Path:
+    """The folder with the least room."""
+    return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
+
+
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold `folder` for one run; the system lets go of it when the process ends, however it ends.
@@ -76,10 +93,40 @@ def lock(folder: Path) -> Iterator[None]:
             f"cannot be written to ({error.strerror})",
             "Check its permissions, or choose another --out.",
         ) from None
+    except NotImplementedError:
+        # Such as Lustre, mounted without.
+        log.warning("%s: this disk has no locks; let no second run write here meanwhile", folder)
     try:
         yield
     finally:
         held.release()
+
+
+def refuse_sources_in(out: Path, folders: Iterable[Path], sources: Iterable[Path]) -> None:
+    """Refuse an output that would put files among the raw data.
+
+    Args:
+        out: must not lie in a folder that is itself a study, for the study would change
+        folders: hold what is written; no source may lie in one
+        sources: files, or folders that are studies
+
+    Raises:
+        CatalogError: naming the source.
+    """
+    own = {Path(os.path.realpath(folder)) for folder in folders}
+    real_out = Path(os.path.realpath(out))
+    around_out = {real_out, *real_out.parents}
+    real: dict[Path, Path] = {}
+    for source in sources:
+        if source.parent not in real:
+            real[source.parent] = Path(os.path.realpath(source.parent))
+        place = real[source.parent] / source.name
+        if place in around_out or not own.isdisjoint((place, *place.parents)):
+            raise CatalogError.about(
+                out,
+                f"results would lie among raw data ({source})",
+                "Choose another --out.",
+            )
 
 
 def remove_leftovers(folders: Iterable[Path]) -> int:

@@ -26,6 +26,7 @@ from uvlm.preprocessing.limits import GB, available_gb
 from uvlm.preprocessing.pipeline import Workers, run_jobs
 from uvlm.preprocessing.records import Record
 from uvlm.preprocessing.split import HELD_OUT
+from uvlm.preprocessing.stop import sigterm_interrupts
 from uvlm.preprocessing.study import Listing, Study
 from uvlm.preprocessing.work import Job, scope_folder
 
@@ -158,7 +159,7 @@ def _measure(listing: Listing, options: Options, studies: Sequence[Study]) -> li
     warm_up = replace(studies[0], series_id=WARM_UP)
     pool = Workers(count=1, isolated=True, memory_gb=options.memory_gb)
     found: dict[str, Record] = {}
-    with TemporaryDirectory(prefix="uvlm-plan-") as folder:
+    with sigterm_interrupts(), TemporaryDirectory(prefix="uvlm-plan-") as folder:
         jobs = list(_jobs(listing, options, [warm_up, *studies], Path(folder)))
         with (
             closing(run_jobs(jobs, pool)) as records,

@@ -29,14 +29,30 @@ from uvlm.errors import CatalogError, UvlmError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.preprocessing.admission import Admitted, admit
 from uvlm.preprocessing.catalog import Catalog, write_catalog
-from uvlm.preprocessing.disk import FULL, DiskFullError, lock, remove_leftovers
-from uvlm.preprocessing.manifest import Identity, Outcome, now, prevalence, refuse_other, write_run
+from uvlm.preprocessing.disk import (
+    FULL,
+    DiskFullError,
+    lock,
+    refuse_sources_in,
+    remove_leftovers,
+)
+from uvlm.preprocessing.entries import grouped
+from uvlm.preprocessing.manifest import (
+    Identity,
+    Outcome,
+    notes_of,
+    now,
+    prevalence,
+    refuse_other,
+    write_run,
+)
 from uvlm.preprocessing.nnunet_dataset import NnunetName, check_dataset, write_dataset
 from uvlm.preprocessing.nnunet_plans import CASES
 from uvlm.preprocessing.output import catalogs_of, names_of, write_errors, write_tables
 from uvlm.preprocessing.pipeline import Workers, run_jobs
 from uvlm.preprocessing.records import RECORDS, Record, RecordLog, read_records
 from uvlm.preprocessing.split import HELD_OUT
+from uvlm.preprocessing.stop import stoppable
 from uvlm.preprocessing.study import Listing, Rejection
 from uvlm.preprocessing.work import Job, scope_folder
 
@@ -114,6 +130,7 @@ def prepare_dataset(listing: Listing, out: Path | str, options: Options) -> Summ
         CatalogError: the listing contradicts itself, `out` holds something else or another run
             writes into it, or no study can be used.
         DiskFullError: the disk is full; what is done is kept.
+        StoppedError: by Ctrl-C or SIGTERM; what is done is kept.
     """
     out = Path(out)
     identity = Identity.of(listing, options.spec)
@@ -131,8 +148,9 @@ def prepare_dataset(listing: Listing, out: Path | str, options: Options) -> Summ
     with _disk_errors_said(out), run.folders():
         run.write_manifest(outcome="running")
         try:
-            records = run.prepare()
-            summary = run.finish(records)
+            with stoppable(out):
+                records = run.prepare()
+                summary = run.finish(records)
         except BaseException as error:
             said = str(error) if isinstance(error, UvlmError) else type(error).__name__
             with suppress(OSError):
@@ -215,6 +233,7 @@ class _Run:
         scopes = self.listing.scopes
         own = [scope_folder(self.out, scopes, scope) for scope in scopes]
         stores = [self.out / "imagesTr", *(folder / "labelsTr" for folder in own)]
+        refuse_sources_in(self.out, (*stores, *self.nnunet.values()), self._sources())
         for folder in (self.out, *stores, *self.nnunet.values()):
             folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
@@ -226,6 +245,11 @@ class _Run:
             cases = [folder / CASES for folder in self.nnunet.values()]
             remove_leftovers((self.out, *own, *stores, *self.nnunet.values(), *cases))
             yield
+
+    def _sources(self) -> Iterator[Path]:
+        for study in self.admitted.studies:
+            yield from study.image.files
+            yield from () if study.mask is None else study.mask.files
 
     def prepare(self) -> list[Record]:
         """The record of every admitted study, in their order."""
@@ -348,6 +372,8 @@ class _Run:
             },
             "label_prevalence": prevalence(catalog.labels, catalog.rows),
             "warnings": list(summary.warnings),
+            "rejection_reasons": dict(grouped(each.error for each in summary.rejected)),
+            "notes": notes_of(records),
             "peak_gb_per_worker": round(max((each.peak_gb for each in records), default=0.0), 3),
             "bytes_written": sum(each.bytes_written for each in records),
         }

@@ -19,13 +19,16 @@ from typing import Any, Literal
 from uvlm.config import to_dict
 from uvlm.errors import CatalogError
 from uvlm.imaging.preprocess import PreprocessSpec
-from uvlm.preprocessing.catalog import Row, write_text
+from uvlm.preprocessing.catalog import DATASET, Row, read_spec, write_text
+from uvlm.preprocessing.entries import grouped
+from uvlm.preprocessing.records import Record
 from uvlm.preprocessing.study import Exclusion, Listing
 
 __all__ = [
     "RUN",
     "Identity",
     "Outcome",
+    "notes_of",
     "now",
     "prevalence",
     "refuse_other",
@@ -89,6 +92,18 @@ def prevalence(labels: Sequence[str], rows: Sequence[Row]) -> dict[str, dict[str
     return found
 
 
+def notes_of(records: Iterable[Record]) -> dict[str, int]:
+    """What readers decided, audits doubted and masks needed -> in how many series, commonest first.
+
+    Sentences that differ only in numbers or names are one.
+    """
+    found = []
+    for record in records:
+        image = record.image
+        found += [*image.get("warnings", ()), *image.get("notes", ()), *record.notes]
+    return dict(grouped(found))
+
+
 def write_run(
     out: Path,
     identity: Identity,
@@ -144,6 +159,13 @@ def refuse_other(out: Path, identity: Identity, names: Iterable[str]) -> None:
                 "Choose another --out.",
             )
         return
+    if (out / DATASET).is_file() and not (out / RUN).exists() and read_spec(out) is not None:
+        raise CatalogError.about(
+            out,
+            "a dataset that was prepared without run.json, as version 0.1.0 did. It can be trained "
+            "on as it is, but not added to",
+            "Choose another --out.",
+        )
     for name in names:
         if (out / name).exists():
             raise CatalogError.about(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ SUFFIXES = (".nii.gz", ".nii")
 BINARY = (1, 255)
 """What the inside of a structure is stored as, by tool."""
 
-PAIRS_NAMED = 8
-"""Overlapping pairs that a note names; the rest is a sum."""
+NAMED = 8
+"""Overlapping pairs, and missing files, that a note names; of the rest it gives the number."""
 
 Box = tuple[slice, slice, slice]
 
@@ -202,7 +202,7 @@ class Structure:
     """Where structures overlap, the highest rank wins. Structures of one value have one rank."""
 
     required: bool = False
-    """Whether a missing file is worth a note."""
+    """Whether a missing file is noted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,14 +240,12 @@ class StructureFolder:
             ImageError: no such folder, no mask in it, a file of an unknown name, of values other
                 than 0 and 1 (or 255), or on another grid than `image`; or every file is empty.
         """
-        found = self._find()
+        found = self.find()
         merge = _Merge(image.shape, self.structures)
         digest = hashlib.sha256()
-        notes: dict[str, None] = {}
+        notes = dict.fromkeys(self._missing(found))
         for each in sorted(self.structures, key=lambda structure: structure.rank):
             if each.name not in found:
-                if each.required:
-                    notes[f"There is no file for {each.name}."] = None
                 continue
             volume = read_volume(found[each.name], labels=True)
             digest.update(volume.provenance.checksum.encode())
@@ -261,8 +259,18 @@ class StructureFolder:
         volume = Volume(array=merge.array, affine=image.affine, provenance=source)
         return Mask(volume=volume, notes=tuple(notes))
 
-    def _find(self) -> Mapping[str, Path]:
-        """Structure name to file."""
+    def _missing(self, found: Collection[str]) -> list[str]:
+        """One sentence on required structures without a file; empty without any."""
+        names = [each.name for each in self.structures if each.required and each.name not in found]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return [f"There is no file for {', '.join(names[:NAMED])}{more}."] if names else []
+
+    def find(self) -> Mapping[str, Path]:
+        """Structure name to file.
+
+        Raises:
+            ImageError: as `read`, as far as names tell.
+        """
         try:
             paths = sorted(self.folder.iterdir())
         except OSError as error:
@@ -339,9 +347,9 @@ class _Merge:
         if not self._overlaps:
             return []
         pairs = self._overlaps.most_common()
-        said = [f"{first} and {later}: {n}" for (first, later), n in pairs[:PAIRS_NAMED]]
-        rest = sum(n for _, n in pairs[PAIRS_NAMED:])
-        said += [f"{len(pairs) - PAIRS_NAMED} other pairs: {rest}"] if rest else []
+        said = [f"{first} and {later}: {n}" for (first, later), n in pairs[:NAMED]]
+        rest = sum(n for _, n in pairs[NAMED:])
+        said += [f"{len(pairs) - NAMED} other pairs: {rest}"] if rest else []
         text = "Structures overlap and the later of each pair was kept (voxels): "
         return [f"{text}{'; '.join(said)}."]
 

@@ -20,7 +20,7 @@ from uvlm.imaging.measure import require_same_grid
 from uvlm.imaging.preprocess import Prepared, PreprocessSpec, grid_of, prepare, prepare_labels
 from uvlm.imaging.store import StoredArray, StoreMeta, meta_of, write_store
 from uvlm.imaging.volume import Volume
-from uvlm.preprocessing.disk import DiskFullError, disk_full, signature_of
+from uvlm.preprocessing.disk import DiskFullError, disk_full, fullest, signature_of
 from uvlm.preprocessing.facts import image_facts, mask_facts
 from uvlm.preprocessing.limits import peak_gb
 from uvlm.preprocessing.nnunet_case import CaseFiles, write_case
@@ -123,8 +123,9 @@ def prepare_study(job: Job) -> Record:
         record = _prepare(job, record)
     except Exception as error:
         # One broken study must not stop the rest, whatever broke it.
-        if disk_full(error, job.out, 4 * prod(job.spec.shape)):
-            raise DiskFullError.at(job.out) from error
+        folder = fullest((job.out, *job.nnunet.values()))
+        if disk_full(error, folder, 4 * prod(job.spec.shape)):
+            raise DiskFullError.at(folder) from error
         record = replace(record, error=_reason(job, error))
     return replace(record, seconds=round(time.perf_counter() - start, 3), peak_gb=peak_gb())
 

@@ -47,6 +47,7 @@ __all__ = [
     "list_places",
     "list_studies",
     "places_of",
+    "source_name",
 ]
 
 HELP = "AbdomenAtlas 3.0 Mini, and synthetic abdominal studies"
@@ -161,7 +162,7 @@ def list_abdomen_atlas(
     )
     if not masks:
         places = replace(places, masks=None)
-    return list_places(places, name=_name(folder), scopes=scopes, report=report, split=split)
+    return list_places(places, name=source_name(folder), scopes=scopes, report=report, split=split)
 
 
 def places_of(
@@ -182,7 +183,8 @@ def places_of(
     )
 
 
-def _name(folder: Path) -> str:
+def source_name(folder: Path) -> str:
+    """What the studies of a release are: the line of `source.txt`, or AbdomenAtlas without one."""
     try:
         return " ".join((folder / "source.txt").read_text(encoding="utf-8").split()) or NAME
     except (OSError, UnicodeDecodeError):

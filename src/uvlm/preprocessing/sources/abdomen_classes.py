@@ -21,8 +21,7 @@ __all__ = [
     "SCOPES",
     "STRUCTURES",
     "VALUES",
-    "scope",
-    "scope_name",
+    "files_of",
     "scopes_of",
 ]
 
@@ -136,6 +135,11 @@ IGNORED: tuple[str, ...] = (
 """Files that releases of this family hold beside the 41 classes and that are not read."""
 
 
+def files_of(lesion: str) -> tuple[str, ...]:
+    """Names of the files that make up a lesion class; any of them will do."""
+    return (lesion, *KINDS[lesion])
+
+
 def _structures() -> tuple[Structure, ...]:
     lesions = tuple(LESIONS.values())
     organs = [name for name in CLASSES if name not in (*PARTS, *VESSELS, *lesions)]
@@ -143,9 +147,13 @@ def _structures() -> tuple[Structure, ...]:
         *((name, VALUES[name], 0) for name in organs),
         *((name, VALUES[name], 1) for name in PARTS),
         *((name, VALUES[name], 2) for name in VESSELS),
-        *((kind, VALUES[name], 3) for name in lesions for kind in (name, *KINDS[name])),
+        *((kind, VALUES[name], 3) for name in lesions for kind in files_of(name)),
     ]
-    return tuple(Structure(name=name, value=value, rank=rank) for name, value, rank in ranked)
+    # What a missing file of a lesion means is asked elsewhere: its volume may be known.
+    return tuple(
+        Structure(name=name, value=value, rank=rank, required=rank < 3)
+        for name, value, rank in ranked
+    )
 
 
 STRUCTURES = _structures()
@@ -191,31 +199,17 @@ AUTHORS_NAMES = {
 }
 
 
-def scope_name(name: str) -> str:
-    """A scope's own name, given that or the authors' (`seg_full`).
-
-    Raises:
-        ConfigError: neither.
-    """
-    known = AUTHORS_NAMES.get(name, name)
-    if known not in SCOPES:
-        raise ConfigError(
-            f"unknown scope {name!r}; known: {', '.join(SCOPES)} (or {', '.join(AUTHORS_NAMES)})."
-        )
-    return known
-
-
-def scope(name: str) -> Scope:
-    """The scope of that name; see `scope_name`."""
-    return SCOPES[scope_name(name)]
-
-
 def scopes_of(names: Sequence[str]) -> tuple[Scope, ...]:
-    """The scopes of those names, each once.
+    """The scopes of those names, each once; the authors' names (`seg_full`) are known too.
 
     Raises:
         ConfigError: no name, or an unknown one.
     """
     if not names:
         raise ConfigError(f"no scope; choose from {', '.join(SCOPES)}.")
-    return tuple(scope(name) for name in dict.fromkeys(scope_name(each) for each in names))
+    own = tuple(AUTHORS_NAMES.get(name, name) for name in names)
+    for name in own:
+        if name not in SCOPES:
+            known = f"{', '.join(SCOPES)} (or {', '.join(AUTHORS_NAMES)})"
+            raise ConfigError(f"unknown scope {name!r}; known: {known}.")
+    return tuple(SCOPES[name] for name in dict.fromkeys(own))

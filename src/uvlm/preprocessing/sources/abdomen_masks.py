@@ -6,9 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from uvlm.errors import ImageError
 from uvlm.imaging.volume import Volume
 from uvlm.preprocessing.masks import StructureFolder
-from uvlm.preprocessing.sources.abdomen_classes import CLASSES, IGNORED, LESIONS, STRUCTURES
+from uvlm.preprocessing.sources.abdomen_classes import (
+    IGNORED,
+    LESIONS,
+    STRUCTURES,
+    VALUES,
+    files_of,
+)
 from uvlm.preprocessing.study import Mask
 
 __all__ = ["MASK_COLUMNS", "AtlasMasks", "masks_of"]
@@ -37,16 +44,23 @@ class AtlasMasks:
     def read(self, image: Volume) -> Mask:
         """The 41 classes on the grid of `image`, the three labels and their measures.
 
+        Without a file of its lesion a label is unknown, unless the metadata state 0 ml.
+
         Raises:
-            ImageError: as `StructureFolder.read`.
+            ImageError: as `StructureFolder.read`; or the metadata state a lesion that has no file,
+                which would be trained on as healthy tissue.
         """
         from uvlm.preprocessing.lesions import measure_lesions  # scipy, not for --help
 
+        unknown = self._unknown()
         mask = self.folder.read(image)
-        labels, columns, notes = {}, {}, list(mask.notes)
         stated = dict(self.stated_ml)
+        labels, columns = {}, {}
+        notes = [*mask.notes, *(f"{label}: no file of it, so it is unknown." for label in unknown)]
         for label, name in LESIONS.items():
-            found = measure_lesions(mask.volume, CLASSES.index(name) + 1)
+            if label in unknown:
+                continue
+            found = measure_lesions(mask.volume, VALUES[name])
             labels[label] = float(found.present)
             columns[f"{label}_volume_ml"] = f"{found.volume_ml:.3f}"
             columns[f"{label}_largest_diameter_mm"] = f"{found.largest_diameter_mm:.1f}"
@@ -58,6 +72,23 @@ class AtlasMasks:
                     "the metadata."
                 )
         return Mask(volume=mask.volume, labels=labels, columns=columns, notes=tuple(notes))
+
+    def _unknown(self) -> list[str]:
+        """Labels of which nothing is known: no file, and no volume in the metadata."""
+        there, stated = self.folder.find(), dict(self.stated_ml)
+        missing = {
+            label: name
+            for label, name in LESIONS.items()
+            if not any(file in there for file in files_of(name))
+        }
+        for label, name in missing.items():
+            if stated.get(label):
+                raise ImageError.about(
+                    self.folder.folder,
+                    f"no file {name}.nii.gz, but the metadata state {stated[label]:.1f} ml of it",
+                    "Download the masks of this case again.",
+                )
+        return [label for label in missing if label not in stated]
 
 
 def masks_of(folder: Path, lesion_ml: Mapping[str, float]) -> AtlasMasks:

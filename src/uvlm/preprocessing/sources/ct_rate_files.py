@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -139,25 +140,44 @@ def named_series(name: str) -> tuple[str, str, str] | None:
 
 
 def find_series(places: Places) -> tuple[list[Series], list[Rejection]]:
-    """Every `.nii.gz` (or `.nii`), in order, and the files whose name says no series."""
+    """Every `.nii.gz` (or `.nii`), in order, and the files whose name says no series.
+
+    Raises:
+        CatalogError: a folder cannot be read.
+    """
     found: list[Series] = []
     rejected = []
-    for split, folder in places.images:
-        for path in sorted(folder.rglob("*.nii*")):
-            if path.name.startswith(".") or not path.name.endswith(_SUFFIXES):
-                continue
+    for split, searched in places.images:
+        for path, version in _volumes(searched):
             series_id = series_of(path.name)
             named = _SERIES.fullmatch(series_id)
             if named is None or split not in (None, named[2]):
                 reason = f"{path}: not named like {split or 'train'}_1_a_1.nii.gz. Rename it."
                 rejected.append(Rejection(series_id=series_id, source=path, error=reason))
                 continue
-            found.append(_series(named, path, folder))
+            found.append(_series(named, path, searched, version))
     found.sort(key=lambda series: series.order)
     return found, rejected
 
 
-def _series(named: re.Match[str], path: Path, searched: Path) -> Series:
+def _volumes(searched: Path) -> Iterator[tuple[Path, str]]:
+    """(file, the folder that tells its version) of every volume at any depth."""
+    for name, below, files in os.walk(searched, onerror=_unreadable):
+        below.sort()
+        folder = Path(name)
+        version = _version_folder(folder, searched)
+        for file in sorted(files):
+            if file.endswith(_SUFFIXES) and not file.startswith("."):
+                yield folder / file, version
+
+
+def _unreadable(error: OSError) -> None:
+    # Passed over, its series would be missing without a word.
+    found = f"cannot be read ({error.strerror})"
+    raise CatalogError.about(error.filename, found, "Check its permissions.") from None
+
+
+def _series(named: re.Match[str], path: Path, searched: Path, version: str) -> Series:
     patient, split, number, scan, reconstruction = named.groups()
     return Series(
         series_id=named[0],
@@ -167,18 +187,21 @@ def _series(named: re.Match[str], path: Path, searched: Path) -> Series:
         reconstruction=int(reconstruction),
         path=path,
         below=path.relative_to(searched),
-        folder=_version_folder(path, searched),
+        folder=version,
         order=(split, int(number), len(scan), scan, int(reconstruction)),
     )
 
 
-def _version_folder(path: Path, searched: Path) -> str:
-    """A `*_fixed` folder above the file, or a bare `train` or `valid` in `dataset`."""
-    above = path.parents[: len(path.relative_to(searched).parts)]
-    for folder in above:
-        bare = folder.name in SPLITS and folder.parent.name == "dataset"
-        if folder.name.endswith("_fixed") or bare:
-            return folder.name
+def _version_folder(folder: Path, searched: Path) -> str:
+    """The nearest, from `folder` up to `searched`, that is `*_fixed`, or a bare split in `dataset`.
+
+    "" if there is none.
+    """
+    depth = len(folder.relative_to(searched).parts)
+    for above in (folder, *folder.parents[:depth]):
+        bare = above.name in SPLITS and above.parent.name == "dataset"
+        if above.name.endswith("_fixed") or bare:
+            return above.name
     return ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +20,9 @@ COLUMNS = {
     "ImageOrientationPatient": 6,
 }
 """Column to how many numbers its cells hold."""
+
+TILT_DEG = 0.5
+"""A gantry tilt below it moves the ends of a chest by less than 3 mm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +69,19 @@ def parse_metadata(cells: Mapping[str, str]) -> SeriesMetadata | str:
     # "XY" is taken as it says; in every row of the archive the two are equal.
     (x, y), (z,) = found["XYSpacing"], found["ZSpacing"]
     slope, orientation = found["RescaleSlope"][0], found["ImageOrientationPatient"]
-    row, column_direction = np.array(orientation[:3]), np.array(orientation[3:])
     if min(x, y, z) <= 0:
         return f"the metadata table's spacing is {z:g} x {y:g} x {x:g} mm"
     if slope == 0:
         return "the metadata table's RescaleSlope is 0"
-    lengths = [float(np.linalg.norm(direction)) for direction in (row, column_direction)]
-    if not np.allclose([*lengths, row @ column_direction], [1, 1, 0], atol=0.01):
+    row, column_direction = orientation[:3], orientation[3:]
+    across = sum(a * b for a, b in zip(row, column_direction, strict=True))
+    if max(abs(math.hypot(*row) - 1), abs(math.hypot(*column_direction) - 1), abs(across)) > 0.01:
         return f"the metadata table's ImageOrientationPatient is {list(orientation)}"
+    tilt = max(map(abs, _numbers(cells.get("GantryDetectorTilt", ""))), default=0.0)
+    upright = abs(row[0] * column_direction[1] - row[1] * column_direction[0])
+    if tilt > TILT_DEG and upright < math.cos(math.radians(TILT_DEG)):
+        # The slices are stacked along the table, not along their normal; by how much is not said.
+        return f"the metadata table's GantryDetectorTilt is {tilt:g} degrees"
     return SeriesMetadata(
         slope=slope,
         intercept=found["RescaleIntercept"][0],
@@ -89,13 +97,15 @@ def parse_metadata(cells: Mapping[str, str]) -> SeriesMetadata | str:
 
 
 def _numbers(cell: str) -> tuple[float, ...]:
-    """`1.5` or `[0.68, 0.68]`; nothing if it is neither."""
+    """`1.5`, `[0.68, 0.68]` or `[0.68 0.68]`; nothing if it is none of these."""
+    text = cell.strip()
+    if text[:1] == "[" and text[-1:] == "]":
+        text = text[1:-1]
     try:
-        value = ast.literal_eval(cell.strip())
-        values = tuple(float(v) for v in (value if isinstance(value, (list, tuple)) else [value]))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        values = tuple(map(float, text.replace(",", " ").split()))
+    except ValueError:
         return ()
-    return values if np.isfinite(values).all() else ()
+    return values if all(map(math.isfinite, values)) else ()
 
 
 def _count(cell: str) -> int | None:

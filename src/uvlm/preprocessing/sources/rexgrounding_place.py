@@ -71,6 +71,13 @@ CLEAR: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 """A witness speaks where the better position has the first, and is better by the second."""
 
+BESIDE_SIDES = 0.5
+"""What is seen is heard at so much of `CLEAR` beside the sides: it backs them, or shows the texts
+to be wrong, which a turned mask would hide for good."""
+
+SENTENCES = 2
+"""Findings that must name their side for the texts to decide alone."""
+
 
 @dataclass(frozen=True)
 class _Fit:
@@ -274,12 +281,13 @@ def _votes(none: _Fit, xy: _Fit) -> dict[str, Flip]:
     said = (none.on_side - none.off_side, xy.on_side - xy.off_side)
     if max(said) > 0 and min(said) < 0:
         votes["sides"] = "none" if said[0] > said[1] else "xy"
-    for name in none.shares.keys() & xy.shares.keys():
-        enough, more = CLEAR[name]
+    bar = BESIDE_SIDES if votes else 1.0
+    for name in [each for each in CLEAR if each in none.shares and each in xy.shares]:
+        enough, more = (bar * each for each in CLEAR[name])
         first, second = none.shares[name], xy.shares[name]
         if max(first, second) >= enough and abs(first - second) >= more:
             votes[name] = "none" if first > second else "xy"
-    return {name: votes[name] for name in ("sides", *CLEAR) if name in votes}
+    return {} if list(votes) == ["sides"] and max(said) < SENTENCES else votes
 
 
 def _spoken(votes: dict[str, Flip]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uvlm.data.split import split_of, split_rows
+from uvlm.data.split import split_rows
 from uvlm.preprocessing.catalog import Row
+from uvlm.preprocessing.split import split_of
 
 SPLIT_OF_8 = ["val", "val", "train", "val", "val", "val", "val", "train"]
 

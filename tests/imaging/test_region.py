@@ -25,7 +25,7 @@ def test_neighbourhoods_are_those_of_scipy(ours, scipys, corners):
 @pytest.mark.parametrize("steps", [(1, 1, 1), (2, 3, 4), (9, 9, 9)])
 @pytest.mark.parametrize("offset", [0.0, 1024.0, 300.4])
 def test_blocks_are_means_of_clipped_hounsfield_units(dtype, steps, offset):
-    shape = tuple(2 * step + 1 for step in steps)
+    shape = tuple(3 * step - 1 for step in steps)
     array = np.random.default_rng(0).integers(0, 32768, shape).astype(dtype)
     array[0] = padding = 7
     (nz, kz), (ny, ky), (nx, kx) = ((2, step) for step in steps)

@@ -121,6 +121,10 @@ def test_the_layout_is_abdomen_atlas(made):
         assert sorted(cases) == [r["BDMAP ID"] for r in rows]
 
 
+def test_the_set_says_that_it_is_synthetic(made):
+    assert (made / "source.txt").read_text() == "synthetic abdominal studies\n"
+
+
 def test_table_values_are_measured_on_the_files(made):
     for row in rows_of(made / "AbdomenAtlas3.0MiniWithMeta.csv"):
         folder = made / "mask_only" / row["BDMAP ID"] / "segmentations"

@@ -156,3 +156,12 @@ def test_impossible_requests_are_refused(tmp_path, change, message):
     with pytest.raises(ConfigError, match=message):
         make_chest(tmp_path / "out", **request)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_smallest_shapes_are_drawn_or_refused_with_the_reason(tmp_path):
+    request = {"studies": 12, "seed": 0, "min_prevalence": 0.3}
+    made = make_chest(tmp_path / "small", shape=(8, 16, 16), **request)
+    assert made.counts["Atelectasis"]
+    assert made.counts["Pericardial effusion"]
+    with pytest.raises(ConfigError, match="a lobe has no voxel in a study of 8 x 8 x 8"):
+        make_chest(tmp_path / "smallest", shape=(8, 8, 8), **request)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from uvlm.imaging.measure import require_same_grid
+from uvlm.imaging.preprocess import grid_of, prepare_labels, preset
 from uvlm.imaging.readers import read_volume
 from uvlm.imaging.volume import Volume
 from uvlm.phantom import folder
@@ -16,6 +17,7 @@ from uvlm.phantom.source import SourceStudy, class_names, read_source_folder
 from uvlm.preprocessing.sources.folder import describe, list_folder
 
 BONE_HU = 250
+SPEC = preset("paper", (48, 64, 64))
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +34,15 @@ def written(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def centroid(volume: Volume, inside: np.ndarray) -> np.ndarray:
+def centroid(affine: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Millimetres to the left, back and head."""
     z, y, x = np.argwhere(inside).mean(axis=0)
-    return (volume.affine @ (x, y, z, 1))[:3]
+    return (affine @ (x, y, z, 1))[:3]
 
 
-def field_of_view(volume: Volume) -> float:
-    return max(n * mm for n, mm in zip(volume.shape, volume.spacing, strict=True))
+def field_of_view(volume: Volume) -> np.ndarray:
+    """Millimetres along x, y, z."""
+    return np.array(volume.shape[::-1]) * np.array(volume.spacing[::-1])
 
 
 def test_every_study_is_found_with_report_labels_and_mask(source, written):
@@ -65,12 +68,15 @@ def assert_same_place(written_study, true: SourceStudy, classes: dict[str, int])
     true_mask = read_volume(true.mask, labels=True)
     require_same_grid(image, mask)
     limit = 0.01 * field_of_view(original)
+    prepared, stored = prepare_labels(mask, SPEC), np.array(grid_of(image, SPEC).affine)
     for name in ("lung_upper_lobe_left", "liver"):
         value = classes[name]
-        there = centroid(mask, mask.array == value)
-        assert np.abs(there - centroid(true_mask, true_mask.array == value)).max() < limit
-    bright = centroid(image, image.array > BONE_HU)
-    assert np.abs(bright - centroid(original, original.array > BONE_HU)).max() < limit
+        drawn = centroid(true_mask.affine, true_mask.array == value)
+        assert (np.abs(centroid(mask.affine, mask.array == value) - drawn) < limit).all()
+        assert (np.abs(centroid(stored, prepared == value) - drawn) < limit).all()
+    bright = centroid(image.affine, image.array > BONE_HU)
+    there = centroid(original.affine, original.array > BONE_HU)
+    assert (np.abs(bright - there) < limit).all()
 
 
 def test_left_stays_left_in_every_format(source, written):

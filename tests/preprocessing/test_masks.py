@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uvlm.errors import ConfigError, ImageError
-from uvlm.imaging.geometry import Reorientation
+from uvlm.imaging.geometry import Reorientation, to_lps
 from uvlm.imaging.nifti import write_nifti
+from uvlm.imaging.readers import read_volume
 from uvlm.imaging.volume import Provenance, Volume
 from uvlm.preprocessing.masks import (
     MaskFile,
@@ -296,6 +298,38 @@ def test_a_missing_structure_is_noted_only_if_required(tmp_path, image):
     required = tuple(replace(each, required=each.name == "stomach") for each in ORGANS)
     mask = replace(source, structures=required).read(image)
     assert mask.notes == ("There is no file for stomach.",)
+
+
+def test_many_missing_structures_are_one_note(tmp_path, image):
+    named = tuple(Structure(name=f"s{k}", value=k, required=True) for k in range(1, 12))
+    source = replace(folder_of(tmp_path / "s"), structures=named)
+    write(tmp_path / "s" / "s1.nii.gz", box_mask())
+    (note,) = source.read(image).notes
+    assert note == "There is no file for s2, s3, s4, s5, s6, s7, s8, s9 and 2 more."
+
+
+def test_one_file_per_organ_makes_the_published_mask_of_all(real_data):
+    """117 files of TotalSegmentator and its own multi-label mask of the same CT."""
+    folder = real_data / "totalsegmentator"
+    names = json.loads((folder / "labels_total_v2.json").read_text())
+    organs = tuple(Structure(name=name, value=int(value)) for value, name in names.items())
+    ct = read_volume(folder / "example_ct_sm.nii.gz")
+    merged = StructureFolder(folder=folder / "example_seg_fast", structures=organs).read(ct)
+    whole = read_volume(folder / "example_seg_fast.nii.gz", labels=True)
+    np.testing.assert_array_equal(merged.volume.array, align(whole, ct)[0].array)
+    assert len(values_in(merged.volume.array)) == 40
+    assert merged.notes == ()
+
+
+@pytest.mark.parametrize("case", ["00015", "00021"])
+def test_a_mask_stored_slice_axis_first_comes_back(real_data, case):
+    """KiTS masks are stored IPL; a CT of the same grid usually is LPS."""
+    mask = read_volume(real_data / f"kits19/case_{case}_segmentation.nii.gz", labels=True)
+    wanted, _ = to_lps(mask)
+    ct = replace(wanted, array=np.zeros(wanted.shape, np.int16))
+    aligned, notes = align(mask, ct)
+    np.testing.assert_array_equal(aligned.array, wanted.array)
+    assert notes == ("The mask's axes (IPL) were turned to those of the image (LPS).",)
 
 
 def test_what_holds_no_mask_is_refused(tmp_path, image):

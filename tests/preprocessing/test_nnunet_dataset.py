@@ -17,14 +17,18 @@ from typing import Any
 import blosc2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from uvlm.data.split import split_rows
 from uvlm.errors import CatalogError, ConfigError, ImageError
 from uvlm.imaging.nifti import read_nifti
-from uvlm.imaging.preprocess import Prepared, PreprocessSpec, prepare, prepare_labels
-from uvlm.imaging.readers import read_volume
+from uvlm.imaging.preprocess import Prepared, PreprocessSpec, prepare
 from uvlm.imaging.volume import Provenance, Volume
 from uvlm.models.config import EncoderConfig
-from uvlm.preprocessing.catalog import Row
+from uvlm.preprocessing.catalog import Row, read_catalog
+from uvlm.preprocessing.nnunet_case import _class_locations
 from uvlm.preprocessing.nnunet_dataset import (
     NnunetName,
     check_dataset,
@@ -150,6 +154,16 @@ def test_class_locations_are_voxels_of_their_class(tmp_path: Path):
     np.testing.assert_array_equal(truth.array, labels)
 
 
+@settings(deadline=None, max_examples=50)
+@given(arrays(np.uint8, (5, 6, 7), elements=st.integers(0, 9)))
+def test_every_class_has_locations_and_each_is_a_voxel_of_it(labels: np.ndarray):
+    found = _class_locations("a", labels)
+    assert set(found) == set(np.unique(labels).tolist()) - {0}
+    for value, where in found.items():
+        voxels = {tuple(each) for each in where.tolist()}
+        assert voxels == {(0, *each) for each in np.argwhere(labels == value).tolist()}
+
+
 def test_the_truth_lies_where_the_patient_lies(dataset: Path):
     prepared, labels = make_study(2)
     truth = read_nifti(dataset / "gt_segmentations" / f"{patients()[2]}_1.nii.gz", labels=True)
@@ -211,6 +225,30 @@ def test_a_case_is_kept_and_a_broken_off_one_completed(dataset: Path):
     (dataset / f".{name}.tmp" / "half").touch()
     assert write_case(dataset, name, *make_study(1)) > 0
     assert content(dataset) == before
+
+
+@pytest.mark.parametrize("moved", range(4))
+def test_a_kill_between_two_files_leaves_no_case_and_the_next_run_makes_it(
+    tmp_path: Path, monkeypatch, moved: int
+):
+    whole = tmp_path / "whole"
+    write_case(whole, "a", *make_study(1))
+    killed = tmp_path / "killed"
+    left = iter(range(moved))
+
+    def move(source: Path, target: Path) -> None:
+        if next(left, None) is None:
+            os._exit(9)
+        os.rename(source, target)
+
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr("uvlm.preprocessing.nnunet_case.os.replace", move)
+        write_case(killed, "a", *make_study(1))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert not (killed / CASES / "a.b2nd").exists()
+    assert write_case(killed, "a", *make_study(1)) > 0
+    assert content(killed) == content(whole)
 
 
 @pytest.mark.parametrize("which", ["image", "mask", "spec"])
@@ -369,7 +407,8 @@ def test_stock_nnunet_draws_batches_with_foreground(dataset: Path):
 
 
 SHORT = """
-from nnunetv2.run.run_training import run_training_entry
+import runpy, sys
+from pathlib import Path
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 initialize = nnUNetTrainer.initialize
@@ -379,41 +418,38 @@ def shorten(self):
     initialize(self)
 
 nnUNetTrainer.initialize = shorten
-run_training_entry()
+sys.argv[0] = str(Path(sys.executable).with_name("nnUNetv2_train"))
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
-"""`nnUNetv2_train` with its own trainer, three steps long. A trainer with another name would be
-looked for in all of nnU-Net's, of which some need torchvision, which may be absent."""
+"""The command `nnUNetv2_train` with its own trainer, three steps long. A trainer with another name
+would be looked for in all of nnU-Net's files, of which some need torchvision, which may be absent."""
 
 
-def write_phantoms(base: Path) -> Path:
-    """Seven phantoms of the chest with their true masks in an nnU-Net dataset."""
-    from uvlm.phantom.make import make_chest
+def prepared_by(source: str, base: Path) -> Path:
+    """Folder of the nnU-Net dataset that `uvlm prepare` makes of phantoms."""
+    from uvlm.cli.main import main
 
-    make_chest(base / "made", studies=8, seed=1, shape=(32, 64, 64))
-    source = base / "made" / "dataset"
-    names = json.loads((source / "ts_seg" / "labels.json").read_text())
-    classes = {name: int(value) for value, name in names.items()}
-    spec = PreprocessSpec(shape=(32, 64, 64))
-    folder = base / "nnUNet_preprocessed" / NnunetName(145, "Phantom").folder
-    rows = []
-    for path in sorted((source / "ts_seg").rglob("*.nii.gz")):
-        image = source / path.relative_to(source / "ts_seg")
-        name = path.name.removesuffix(".nii.gz")
-        labels = prepare_labels(read_nifti(path, labels=True), spec)
-        write_case(folder, name, prepare(read_volume(image), spec), labels)
-        rows.append(row(name, name.removesuffix("_a_1")))
-    write_dataset(folder, classes, spec, rows)
+    region = ["--region", "abdomen"] if source == "abdomen-atlas" else []
+    layout = [] if source == "abdomen-atlas" else ["--layout", source]
+    made = ["phantom", "make", str(base / "made"), "--studies", "12", "--seed", "1"]
+    assert main([*made, *region, *layout, "--shape", "32", "64", "64"]) == 0
+    words = ["prepare", source, str(base / "made"), "--out", str(base / "out"), "--nnunet", "145"]
+    if source == "rexgrounding":
+        words += ["--images", str(base / "made/ct_rate"), "--anatomy", str(base / "made/anatomy")]
+    assert main([*words, "--shape", "16", "32", "32"]) == 0
+    (folder,) = (base / "out" / "nnUNet_preprocessed").iterdir()
     return folder
 
 
 @pytest.mark.slow
-def test_stock_nnunet_trains_and_validates(tmp_path: Path):
+@pytest.mark.parametrize("source", ["abdomen-atlas", "rexgrounding", "ct-rate"])
+def test_stock_nnunet_trains_and_validates_on_what_is_prepared(tmp_path: Path, source: str):
     """One short epoch of `nnUNetv2_train`, and its own validation of every case of fold 0."""
-    phantoms = write_phantoms(tmp_path)
+    prepared = prepared_by(source, tmp_path)
     (tmp_path / "raw").mkdir()
     environment = os.environ | {
         "nnUNet_raw": str(tmp_path / "raw"),
-        "nnUNet_preprocessed": str(phantoms.parent),
+        "nnUNet_preprocessed": str(prepared.parent),
         "nnUNet_results": str(tmp_path / "results"),
         "nnUNet_n_proc_DA": "0",
         "nnUNet_def_n_proc": "1",
@@ -421,16 +457,17 @@ def test_stock_nnunet_trains_and_validates(tmp_path: Path):
     command = [sys.executable, "-c", SHORT, "145", "3d_fullres", "0", "-device", "cpu"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    (out,) = (tmp_path / "results").glob("Dataset145_Phantom/*/fold_0")
+    (out,) = (tmp_path / "results").glob(f"{prepared.name}/*/fold_0")
     assert (out / "checkpoint_final.pth").is_file()
     losses = re.findall(r"(?:train|val)_loss (\S+)", done.stdout)
     assert len(losses) == 2
     assert all(math.isfinite(float(loss)) for loss in losses)
     summary = json.loads((out / "validation" / "summary.json").read_text())
     validated = [Path(case["reference_file"]).name for case in summary["metric_per_case"]]
-    expected = json.loads((phantoms / "splits_final.json").read_text())[0]["val"]
-    assert sorted(validated) == [f"{name}.nii.gz" for name in expected]
-    assert len(validated) == 3
+    rows = read_catalog(tmp_path / "out" / "catalog.csv").rows
+    _, expected = split_rows(rows, 0.2)
+    assert validated
+    assert sorted(validated) == sorted(f"{row.series_id}.nii.gz" for row in expected)
     for case in summary["metric_per_case"]:
         predicted = read_nifti(case["prediction_file"], labels=True)
         truth = read_nifti(case["reference_file"], labels=True)

@@ -197,6 +197,37 @@ def test_stores_of_two_preparations_are_refused(made, prepared, tmp_path, capsys
     assert "different ways" in capsys.readouterr().err
 
 
+def test_cases_without_the_report_are_told_and_listed(made, prepared, tmp_path, capsys):
+    atlas = Path(shutil.copytree(made, tmp_path / "atlas"))
+    with (atlas / METADATA).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[2]["structured report"] = ""
+    with (atlas / METADATA).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    out = tmp_path / "out"
+    assert run("all", *words(atlas, prepared / "imagesTr", out)) == 0
+    assert "reports.csv: 5 cases, 1 left out without such a report" in capsys.readouterr().out
+    listed = cells(out / "reports_errors.csv")
+    assert {case: row["error"] for case, row in listed.items()} == {
+        "BDMAP_00000003": "no structured report"
+    }
+
+
+def test_cases_without_masks_are_listed(made, prepared, tmp_path):
+    atlas = Path(shutil.copytree(made, tmp_path / "atlas"))
+    shutil.rmtree(atlas / "mask_only/BDMAP_00000004")
+    out = tmp_path / "out"
+    assert run("all", *words(atlas, prepared / "imagesTr", out)) == 3
+    assert set(cells(out / "classification_errors.csv")) == {"BDMAP_00000004"}
+
+
+def test_model_cards_will_say_what_the_studies_are(whole):
+    for name in ("merged.csv", *DIVIDED):
+        assert read_catalog(whole / name).name == "synthetic abdominal studies"
+
+
 def test_nothing_usable_is_an_error(made, tmp_path, capsys):
     assert run("all", *words(made, tmp_path, tmp_path / "out")) == 2
     assert "no case can be in it" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import shutil
@@ -152,17 +154,6 @@ def test_a_folder_of_others_is_left_alone(made, tmp_path, capsys):
     assert [path.name for path in raw.iterdir()] == ["dataset.json"]
 
 
-def test_another_image_in_the_way_is_not_replaced(made, tmp_path):
-    raw = tmp_path / NAME
-    assert run("merge", "--input-dir", made, "--output-dir", tmp_path) == 0
-    other = raw / "imagesTr/BDMAP_00000001_0000.nii.gz"
-    other.unlink()
-    other.write_bytes(b"mine")
-    (raw / "labelsTr/BDMAP_00000001.nii.gz").unlink()
-    assert run("merge", "--input-dir", made, "--output-dir", tmp_path) == 3
-    assert other.read_bytes() == b"mine"
-
-
 @pytest.fixture(scope="module")
 def whole(made, tmp_path_factory) -> Path:
     """What `all` writes, by two workers."""
@@ -196,6 +187,99 @@ def test_verify_reads_it_back(whole, capsys):
     assert run("verify", "--output-dir", whole / "pre") == 0
     assert "12 stores read" in capsys.readouterr().out
     assert run("verify", "--output-dir", whole / "raw") == 2
+
+
+def test_a_case_that_breaks_later_leaves_the_dataset(atlas, tmp_path):
+    words = ("merge", "--input-dir", atlas, "--output-dir", tmp_path / "out")
+    assert run(*words) == 0
+    (atlas / "mask_only/BDMAP_00000002/segmentations/aorta.nii.gz").write_bytes(b"cut")
+    assert run(*words) == 3
+    raw = tmp_path / "out" / NAME
+    assert not list((raw / "imagesTr").glob("BDMAP_00000002*"))
+    assert json.loads((raw / "dataset.json").read_text())["numTraining"] == 5
+    assert (atlas / "image_only/BDMAP_00000002/ct.nii.gz").is_file()
+
+
+@pytest.mark.parametrize("records", ["kept", "lost"])
+def test_files_of_others_stay_however_often_it_runs(records, atlas, tmp_path, capsys):
+    raw = tmp_path / "out" / NAME
+    words = ("merge", "--input-dir", atlas, "--output-dir", tmp_path / "out")
+    assert run(*words) == 0
+    mine = raw / "imagesTr/BDMAP_00000002_0000.nii.gz"
+    mine.unlink()
+    mine.write_bytes(b"mine")
+    (raw / "labelsTr/BDMAP_00000002.nii.gz").unlink()
+    if records == "lost":
+        (raw / "merge.jsonl").write_bytes(b"")
+    for _ in range(3):
+        assert run(*words) == 3
+        assert "is not" in capsys.readouterr().err
+        assert mine.read_bytes() == b"mine"
+
+
+def test_a_changed_image_replaces_its_copy(atlas, tmp_path):
+    case = atlas / "image_only/BDMAP_00000001"
+    volume = read_volume(case / "ct.nii.gz")
+    (case / "ct.nii.gz").unlink()
+    for extra in (0, 3):
+        changed = volume.array + np.int16(extra) * (np.indices(volume.shape)[0] % 2).astype("i2")
+        write_nifti(case / "ct.nii", changed, volume.affine)
+        assert run("merge", "--input-dir", atlas, "--output-dir", tmp_path / "out") == 0
+        copy = tmp_path / "out" / NAME / "imagesTr/BDMAP_00000001_0000.nii.gz"
+        np.testing.assert_array_equal(read_volume(copy).array, changed)
+
+
+def test_links_hold_when_everything_moves_together(atlas, tmp_path):
+    together = tmp_path / "together"
+    together.mkdir()
+    assert run("merge", "--input-dir", atlas, "--output-dir", together / "raw") == 0
+    atlas.rename(together / "atlas")
+    links = list((together / "raw" / NAME / "imagesTr").iterdir())
+    assert not any(link.exists() for link in links)
+    assert run("merge", "--input-dir", together / "atlas", "--output-dir", together / "raw") == 0
+    together.rename(tmp_path / "moved")
+    links = list((tmp_path / "moved/raw" / NAME / "imagesTr").iterdir())
+    assert len(links) == 6
+    assert all(read_volume(link).shape == (32, 64, 64) for link in links)
+
+
+def test_a_disk_that_fills_up_is_said_in_one_line(made, tmp_path, capsys, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(abdomen_steps.RecordLog, "add", full)
+    assert run("merge", "--input-dir", made, "--output-dir", tmp_path) == 1
+    assert "merge: writing: No space left on device. Check the disk" in capsys.readouterr().err
+
+
+def test_nothing_of_the_users_is_touched(made, tmp_path):
+    def everything() -> dict[str, tuple[str, int]]:
+        return {
+            str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+            for path in made.rglob("*")
+            if path.is_file()
+        }
+
+    before = everything()
+    folders = ("--raw-output-dir", tmp_path / "raw", "--preprocessed-output-dir", tmp_path / "pre")
+    assert run("all", "--input-dir", made, *folders, *SIZE) == 0
+    assert everything() == before
+
+
+def test_model_cards_will_say_what_the_studies_are(whole, merged, made, tmp_path):
+    catalog = read_catalog(whole / "pre" / NAME / "uvlm/catalog.csv")
+    assert catalog.name == "synthetic abdominal studies"
+    settings = tmp_path / "c.json"
+    settings.write_text(json.dumps({"name": "Ours"}))
+    words = ("--raw-input-dir", merged, "--output-dir", tmp_path, *SIZE)
+    assert run("--config-path", settings, "resize", *words) == 0
+    assert read_catalog(tmp_path / NAME / "uvlm/catalog.csv").name == "Ours"
+
+
+def test_nnunets_own_check_finds_nothing_wrong(merged, capsys):
+    check = pytest.importorskip("nnunetv2.experiment_planning.verify_dataset_integrity")
+    check.verify_dataset_integrity(str(merged / NAME), 1)
+    assert "Warning" not in capsys.readouterr().out
 
 
 def test_resize_takes_several_scopes_and_warns_that_nothing_is_held_out(merged, tmp_path, caplog):

@@ -66,3 +66,18 @@ def test_a_missing_column_names_the_one_most_like_it(tmp_path):
     table = read_table(write(tmp_path, "serie_id,report\n"))
     with pytest.raises(CatalogError, match="no column 'series_id'; did you mean 'serie_id'"):
         table.require(["report", "series_id"])
+
+
+def test_the_encoding_and_the_delimiter_can_be_told(tmp_path):
+    path = write(tmp_path, "id;text\na;é, è\n", "cp1252")
+    assert read_table(path, encoding="cp1252", delimiter=";").rows == (
+        (2, {"id": "a", "text": "é, è"}),
+    )
+    with pytest.raises(CatalogError, match="not separated by semicolons"):
+        read_table(write(tmp_path, "id;text\na\n"), delimiter=";")
+
+
+def test_words_in_a_label_cell_are_not_repeated(tmp_path):
+    table = read_table(write(tmp_path, "id,Emphysema\na,Anna Rossi coughs\n"))
+    with pytest.raises(CatalogError, match="row 2, column 'Emphysema': the label of 17 characters"):
+        table.label(2, "Emphysema", table.rows[0][1]["Emphysema"])

@@ -7,6 +7,7 @@ imported when it is asked for, all of them only for the list of sources.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections import Counter
@@ -96,6 +97,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Exit code 0; 3 if some series were rejected."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files need not be text.
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = _parser(argv[0] if argv else "")
     args = parser.parse_args(argv)
     dry = getattr(args, "dry_run", False)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from uvlm.preprocessing.catalog import Row
-from uvlm.preprocessing.split import HELD_OUT, held_out_patients, split_of
+from uvlm.preprocessing.split import held_out_patients, split_of
 
-__all__ = ["HELD_OUT", "split_of", "split_rows"]
+__all__ = ["split_rows"]
 
 
 def split_rows(rows: Iterable[Row], val_fraction: float) -> tuple[list[Row], list[Row]]:

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from uvlm.errors import CatalogError
 from uvlm.preprocessing.catalog import Catalog, Row
+from uvlm.preprocessing.split import HELD_OUT
 
-__all__ = ["HELD_OUT", "Studies", "held_out"]
-
-HELD_OUT = ("valid", "test")
-"""Splits no task trains on."""
+__all__ = ["Studies", "held_out"]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from uvlm.imaging.gzip import FileReader, GzipReader, is_gzip
 from uvlm.imaging.values import image_values, label_values, refuse_mask
 from uvlm.imaging.volume import Provenance, Volume
 
-__all__ = ["read_nifti", "write_nifti"]
+__all__ = ["affine_of", "read_header", "read_nifti", "scaling_of", "write_nifti"]
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MAGIC: dict[bytes, Any] = {b"n+1\0": nib.Nifti1Header, b"n+2\0": nib.Nifti2Header}
@@ -49,9 +49,9 @@ def read_nifti(path: Path | str, labels: bool = False) -> Volume:
     notes: list[str] = []
     with FileReader(path) as file:
         stream = GzipReader(file, path) if is_gzip(file.start) else file
-        header, offset = _header(stream, path)
+        header, offset = read_header(stream, path)
         shape = _shape(header, path, notes)
-        slope, intercept = _scaling(header)
+        slope, intercept = scaling_of(header)
         voxels = _Voxels(stream, header, shape, offset, path)
         if labels:
             array = label_values(voxels, path, slope, intercept)
@@ -65,7 +65,7 @@ def read_nifti(path: Path | str, labels: bool = False) -> Volume:
         checksum = file.checksum()
     if not labels:
         refuse_mask(array, path)
-    affine = _affine(header, shape, path, notes)
+    affine = affine_of(header, shape, path, notes)
     details = {
         "dtype": str(header.get_data_dtype()),
         "slope": slope,
@@ -82,8 +82,12 @@ def read_nifti(path: Path | str, labels: bool = False) -> Volume:
     )
 
 
-def _header(stream: GzipReader | FileReader, path: Path | str) -> tuple[Any, int]:
-    """The header, and how many bytes of the stream were taken for it."""
+def read_header(stream: GzipReader | FileReader, path: Path | str) -> tuple[Any, int]:
+    """The header (nibabel's), and how many bytes of the stream were taken for it.
+
+    Raises:
+        ImageError: not NIfTI, half of a pair, or damaged.
+    """
     start = stream.read(348)
     taken = len(start)
     magic = start[344:348]
@@ -190,7 +194,7 @@ class _Voxels:
             )
 
 
-def _scaling(header: Any) -> tuple[float, float]:
+def scaling_of(header: Any) -> tuple[float, float]:
     """Slope and intercept; a slope of 0 or not finite means none, as the standard says."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite(slope) or slope == 0.0:
@@ -198,10 +202,18 @@ def _scaling(header: Any) -> tuple[float, float]:
     return slope, intercept if np.isfinite(intercept) else 0.0
 
 
-def _affine(
+def affine_of(
     header: Any, shape: tuple[int, int, int], path: Path | str, notes: list[str]
 ) -> NDArray[np.float64]:
-    """(4, 4), voxel (x, y, z) to RAS millimetres."""
+    """(4, 4), voxel (x, y, z) to RAS millimetres.
+
+    Args:
+        shape: of the voxels, to tell how far two affines are apart
+        notes: sentences on what was decided are added
+
+    Raises:
+        ImageError: spacing zero or not finite.
+    """
     zooms = np.asarray(header["pixdim"][1:4], np.float64)
     if not np.isfinite(zooms).all() or (zooms == 0).any():
         raise ImageError.about(

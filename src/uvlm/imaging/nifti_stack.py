@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from uvlm.errors import ImageError, InputError
 from uvlm.imaging.gzip import FileReader, GzipReader, is_gzip
-from uvlm.imaging.nifti import RAS_TO_LPS, _affine, _header, _scaling
+from uvlm.imaging.nifti import RAS_TO_LPS, affine_of, read_header, scaling_of
 from uvlm.imaging.volume import Volume
 
 __all__ = ["MaskStack", "read_mask_stack"]
@@ -66,12 +66,12 @@ def read_mask_stack(path: Path | str, image: Volume, count: int) -> MaskStack:
     """
     with FileReader(path) as file:
         stream = GzipReader(file, path) if is_gzip(file.start) else file
-        header, taken = _header(stream, path)
+        header, taken = read_header(stream, path)
         dims = [int(n) for n in header["dim"][1 : min(int(header["dim"][0]), 7) + 1]]
         first = _masks_first(path, dims, image, count)
         masks = dims[0 if first else 3] if len(dims) > 3 else 1
         notes: list[str] = []
-        affine = _affine(header, image.shape, path, notes)
+        affine = affine_of(header, image.shape, path, notes)
         _refuse(header, masks, taken, path)
         stream.read(int(header["vox_offset"]) - taken)
         reader = _Reader(stream, header.get_data_dtype(), path)
@@ -94,7 +94,7 @@ def _refuse(header: Any, masks: int, taken: int, path: Path | str) -> None:
     """Raise ImageError for a header that no stack of masks has."""
     if not 1 <= masks <= MOST:
         raise ImageError.about(path, f"{masks} masks", f"At most {MOST} can be read at once.")
-    slope, intercept = _scaling(header)
+    slope, intercept = scaling_of(header)
     if slope < 0 or intercept != 0:
         raise ImageError.about(path, "a mask with slope and intercept", "Export it without.")
     if not taken <= float(header["vox_offset"]) < 2**31:

@@ -61,7 +61,7 @@ def atelectasis(scene: Scene, size: Size) -> Finding:
         return _passive_atelectasis(scene)
     n = int(rng.choice([1, 1, 2]))
     lobes = _free(scene, rng, (2, 5, 4, 1), n)
-    thick = rng.uniform(size[0] + 1.5, size[1])
+    thick = rng.uniform(min(size[0] + 1.5, size[1]), size[1])
     for lobe in lobes:
         for _ in range(2):
             centre = scene.point_in_lobe(rng, lobe, (0.16, 0.7))

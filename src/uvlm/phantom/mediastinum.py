@@ -32,7 +32,7 @@ def _class(label: str) -> int:
 
 
 def _fluid_depth(scene: Scene, size: Size) -> float:
-    return float(scene.rng("pericardium").uniform(size[0] + 1, size[1]))
+    return float(scene.rng("pericardium").uniform(min(size[0] + 1, size[1]), size[1]))
 
 
 def _sac(scene: Scene, size: Size) -> Patch:

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from uvlm.errors import ConfigError
 from uvlm.phantom.body import ChestBody
 from uvlm.phantom.canvas import Canvas, Floats, Patch, Triple, around
 from uvlm.phantom.classes import CHEST_CLASSES, LOBES, stream
@@ -86,8 +87,15 @@ class Scene:
 
         With `clear`, the place whose surroundings up to that many mm are the most free of other
         focal lesions and of the lobe's edge. What cannot be had in 48 tries is dropped.
+
+        Raises:
+            ConfigError: the lobe has no voxel, which only the smallest shapes come to.
         """
-        cells = self._cells[lobe][(rng.random(48) * len(self._cells[lobe])).astype(np.int64)]
+        inside = self._cells[lobe]
+        if not len(inside):
+            shape = " x ".join(map(str, self.canvas.grid.shape))
+            raise ConfigError(f"a lobe has no voxel in a study of {shape}; use a larger shape.")
+        cells = inside[(rng.random(48) * len(inside)).astype(np.int64)]
         depth = self.rim.ravel()[cells]
         aerated = self.lung.ravel()[cells] > 0.9
         score = 2.0 * aerated + ((depth >= rim[0]) & (depth <= rim[1]))

@@ -6,14 +6,12 @@
     {iid,ood}_{train,test}_merged.csv    its rows by the lists of the split
 
 What is unknown in a file is empty. Beside each, `NAME_errors.csv` says which cases are missing and
-why. `dataset.json` says how the stores were prepared. A file that another program wrote is never
-replaced.
+why, those without the chosen report among them. `dataset.json` says how the stores were prepared. A
+file that another program wrote is never replaced.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,15 +22,26 @@ from typing import Any
 from uvlm.errors import CatalogError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.imaging.store import read_meta
-from uvlm.preprocessing.catalog import DATASET, IDS, PATHS, Catalog, Row, write_catalog, write_text
+from uvlm.preprocessing.abdomen_steps import make_folder
+from uvlm.preprocessing.catalog import DATASET, IDS, PATHS, Catalog, Row, write_catalog
+from uvlm.preprocessing.output import write_tables
 from uvlm.preprocessing.records import Record
 from uvlm.preprocessing.sources.abdomen_atlas import EXTRA_COLUMNS
 from uvlm.preprocessing.sources.abdomen_masks import MASK_COLUMNS
-from uvlm.preprocessing.sources.abdomen_tables import Case, Report, Split, read_split
+from uvlm.preprocessing.sources.abdomen_tables import REPORTS, Case, Report, Split, read_split
+from uvlm.preprocessing.study import Rejection
 from uvlm.preprocessing.table import read_table
 from uvlm.registry import ABDOMEN_LABELS
 
-__all__ = ["Step", "check_output", "class_step", "merge_step", "report_step", "split_step"]
+__all__ = [
+    "Step",
+    "check_output",
+    "class_step",
+    "described_name",
+    "merge_step",
+    "report_step",
+    "split_step",
+]
 
 COLUMNS = (*IDS, *PATHS, *ABDOMEN_LABELS, "report", *EXTRA_COLUMNS)
 ERRORS = ("series_id", "path", "error")
@@ -47,6 +56,13 @@ class Step:
     rows: int
     problems: Mapping[str, str] = field(default_factory=dict)
     """Case -> why it should be in the file and is not."""
+
+    left_out: int = 0
+    """Cases without such a report."""
+
+    def __str__(self) -> str:
+        left_out = f", {self.left_out} left out without such a report" if self.left_out else ""
+        return f"{self.path}: {self.rows} cases{left_out}"
 
 
 def check_output(folder: Path, *names: str) -> None:
@@ -73,7 +89,7 @@ def report_step(
     Raises:
         CatalogError: none is usable, stores of several preparations, or `path` is another's file.
     """
-    rows, problems = [], {}
+    rows, problems, left_out = [], {}, {}
     for case in wanted:
         store = _store(images, case)
         if case not in cases:
@@ -85,17 +101,21 @@ def report_step(
         elif text := cases[case].report(kind):
             row = _empty_row(case, store)
             rows.append(replace(row, report=text, extra=cases[case].columns))
-    _write_catalog(path, name, rows, problems)
-    return Step(path=path, rows=len(rows), problems=problems)
+        else:
+            left_out[case] = f"no {REPORTS[kind]}"
+    _write_catalog(path, name, rows, {**problems, **left_out})
+    return Step(path=path, rows=len(rows), problems=problems, left_out=len(left_out))
 
 
-def class_step(records: Sequence[Record], images: Path | None, path: Path) -> Step:
+def class_step(
+    records: Sequence[Record], rejected: Sequence[Rejection], images: Path | None, path: Path
+) -> Step:
     """The labels and lesion measures of `records`; with `images`, their stores too.
 
     Raises:
         CatalogError: `path` is another's file.
     """
-    lines, problems = [], {}
+    lines, problems = [], {each.series_id: each.error for each in rejected}
     for record in records:
         if record.error is not None:
             problems[record.series_id] = record.error
@@ -109,8 +129,8 @@ def class_step(records: Sequence[Record], images: Path | None, path: Path) -> St
         }
         lines.append([cells.get(column, "") for column in COLUMNS])
     _refuse_other(path)
-    _write_lines(path, [COLUMNS, *lines])
     _write_errors(path, problems)
+    write_tables(path.parent, {path.name: [COLUMNS, *lines]})
     return Step(path=path, rows=len(lines), problems=problems)
 
 
@@ -268,6 +288,11 @@ def _described(folder: Path) -> dict[str, Any] | None:
     return dict(found)
 
 
+def described_name(folder: Path) -> str:
+    """What the studies of these files are, by the `dataset.json` beside them; empty without one."""
+    return str((_described(folder) or {}).get("name", ""))
+
+
 def _refuse_other(path: Path) -> None:
     if path.exists() and (not path.is_file() or read_table(path).columns != COLUMNS):
         raise CatalogError.about(
@@ -277,18 +302,8 @@ def _refuse_other(path: Path) -> None:
 
 def _write_errors(path: Path, problems: Mapping[str, str]) -> None:
     lines = [(case, case, error) for case, error in problems.items()]
-    _write_lines(path.with_name(f"{path.stem}_errors.csv"), [ERRORS, *lines])
-
-
-def _write_lines(path: Path, lines: Sequence[Sequence[str]]) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text.getvalue())
-    except OSError as error:
-        found = f"cannot be written ({error.strerror})"
-        raise CatalogError.about(path, found, "Choose another output.") from None
+    make_folder(path.parent)
+    write_tables(path.parent, {f"{path.stem}_errors.csv": [ERRORS, *lines]})
 
 
 def _relative(path: Path, base: Path) -> str:

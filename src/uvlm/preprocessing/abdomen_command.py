@@ -1,30 +1,41 @@
-"""What the two AbdomenAtlas command modules share: settings and flags."""
+"""What the two AbdomenAtlas command modules share: settings, flags, and how a result is told."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from uvlm.errors import UvlmError
 from uvlm.imaging.preprocess import PreprocessSpec, preset
+from uvlm.preprocessing.command_config import load_config
 from uvlm.preprocessing.nnunet_dataset import NnunetName
 from uvlm.preprocessing.sources.abdomen_classes import SCOPES, scopes_of
 from uvlm.preprocessing.sources.abdomen_tables import Report, Split
 
-__all__ = ["DEFAULT", "AbdomenConfig", "add_flags", "command_parser"]
+__all__ = ["DEFAULT", "AbdomenConfig", "Told", "add_flags", "command_parser", "run_command"]
 
 DEFAULT = "abdomen_atlas_config.json"
 """The settings that ship."""
+
+SHOWN = 10
+"""Problems told one by one."""
+
+Told = tuple[str, Sequence[str]]
+"""What was done, and what is wrong, one sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AbdomenConfig:
     """What `--config-path` may set."""
 
-    name: str = "AbdomenAtlas 3.0 Mini"
-    """Of the dataset, for model cards."""
+    name: str = ""
+    """Of the dataset, for model cards; empty for what the input says of itself."""
 
     preset: Literal["paper", "authors"] = "paper"
     """Preprocessing."""
@@ -104,3 +115,31 @@ def add_flags(
         metavar="PATH",
         help="the lists of training and test cases (default: TrainTestIDS in --input-dir)",
     )
+
+
+def run_command(
+    args: argparse.Namespace, run: Callable[[argparse.Namespace, AbdomenConfig], Told]
+) -> int:
+    """Run a command, tell what it did and what is wrong; the exit code that means."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    # Paths are remembered: typed in another way, the same case is still the same.
+    for name, value in vars(args).items():
+        if isinstance(value, Path):
+            setattr(args, name, Path(os.path.abspath(value)))
+    try:
+        done, problems = run(args, load_config(AbdomenConfig, args.config_path, DEFAULT))
+    except UvlmError as error:
+        sys.stderr.write(f"{args.command}: {error}\n")
+        return error.exit_code
+    except OSError as error:
+        # Above all a full disk, where there is no longer room for the record of a case.
+        what = f"{error.filename or 'writing'}: {error.strerror or error}"
+        remedy = "Check the disk and its permissions; the same command goes on from there."
+        sys.stderr.write(f"{args.command}: {what}. {remedy}\n")
+        return 1
+    more = len(problems) - SHOWN
+    sys.stdout.write(f"{done}\n")
+    sys.stderr.writelines(f"{problem}\n" for problem in problems[:SHOWN])
+    if more > 0:
+        sys.stderr.write(f"... and {more} more\n")
+    return 3 if problems else 0

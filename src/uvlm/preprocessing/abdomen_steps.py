@@ -29,14 +29,14 @@ from uvlm.imaging.nifti import write_nifti
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.imaging.volume import Volume
 from uvlm.preprocessing.catalog import write_text
-from uvlm.preprocessing.disk import DiskFullError, disk_full, lock, signature_of
+from uvlm.preprocessing.disk import DiskFullError, disk_full, lock, remove_leftovers, signature_of
 from uvlm.preprocessing.pipeline import Workers, run_jobs
 from uvlm.preprocessing.records import Record, RecordLog, read_records
 from uvlm.preprocessing.sources.abdomen_classes import CLASSES, SCOPES
-from uvlm.preprocessing.study import Study
+from uvlm.preprocessing.study import Listing, Study
 from uvlm.preprocessing.work import Job
 
-__all__ = ["measure_cases", "merge_cases"]
+__all__ = ["make_folder", "measure_cases", "merge_cases", "merged_name"]
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ ROOM = 1 << 26
 """Bytes that a case may need to be written, for telling a full disk."""
 
 
-def merge_cases(studies: Sequence[Study], folder: Path, workers: int = 1) -> list[Record]:
+def merge_cases(listing: Listing, folder: Path, workers: int = 1) -> list[Record]:
     """Write an nnU-Net raw dataset of merged masks into `folder`.
 
     Returns:
-        one record per case, those with an error left out of the dataset
+        one record per case; those with an error are not in the dataset, or no longer
 
     Raises:
         CatalogError: `folder` holds what another program wrote, or no case could be merged.
@@ -60,17 +60,35 @@ def merge_cases(studies: Sequence[Study], folder: Path, workers: int = 1) -> lis
             folder, "holds files that this command did not write", "Choose another output."
         )
     for name in ("imagesTr", "labelsTr"):
-        _make(folder / name)
-    records = _run(studies, folder, MERGED, workers, merge_case)
+        make_folder(folder / name)
+    records = _run(listing.studies, folder, MERGED, workers, merge_case)
     labels = {"background": 0, **{name: value for value, name in enumerate(CLASSES, 1)}}
     described = {
+        "name": listing.name,
         "channel_names": {"0": "CT"},
         "labels": labels,
-        "numTraining": len(list((folder / "labelsTr").glob("[!.]*.nii.gz"))),
+        "numTraining": _count(folder),
         "file_ending": ".nii.gz",
     }
     write_text(folder / "dataset.json", json.dumps(described, indent=2) + "\n")
     return records
+
+
+def _count(folder: Path) -> int:
+    """Images that have a mask; nnU-Net and `resize` go by images."""
+    names = (path.name for path in (folder / "imagesTr").glob("[!.]*_0000.nii.gz"))
+    return sum(
+        (folder / "labelsTr" / name.replace("_0000.nii", ".nii")).is_file() for name in names
+    )
+
+
+def merged_name(folder: Path) -> str:
+    """What the studies of a merged dataset are, by its dataset.json; else the folder's name."""
+    try:
+        described = json.loads((folder / "dataset.json").read_text("utf-8"))
+        return str(described.get("name") or folder.name)
+    except (OSError, ValueError, AttributeError):
+        return folder.name
 
 
 def measure_cases(studies: Sequence[Study], folder: Path, workers: int = 1) -> list[Record]:
@@ -79,11 +97,16 @@ def measure_cases(studies: Sequence[Study], folder: Path, workers: int = 1) -> l
     Raises:
         CatalogError: the folder cannot be written to, or no case could be measured.
     """
-    _make(folder)
+    make_folder(folder)
     return _run(studies, folder, MEASURED, workers, measure_case)
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make an output folder and those above it.
+
+    Raises:
+        CatalogError: it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -100,6 +123,7 @@ def _run(
 ) -> list[Record]:
     """The records of all studies, in their order."""
     with lock(folder):
+        remove_leftovers((folder, folder / "imagesTr", folder / "labelsTr"))
         before = read_records(folder / name)
         jobs = [
             Job(
@@ -130,9 +154,25 @@ def _run(
 
 
 def merge_case(job: Job) -> Record:
-    """Link the image and write the mask of one case."""
+    """Link the image and write the mask of one case; without its image, a broken one is out."""
     image, label = _case_files(job)
-    return _record(job, _write, image.exists() and label.is_file())
+    record = _record(job, _write, image.exists() and label.is_file())
+    if record.error is not None and _is_ours(image, job.previous):
+        image.unlink()
+    if record.error is not None or record.kept:
+        return record
+    return replace(record, bytes_written=_copied(image))
+
+
+def _copied(image: Path) -> int:
+    """Size of an image that is no link."""
+    return image.stat().st_size if image.exists() and not image.is_symlink() else 0
+
+
+def _is_ours(image: Path, previous: Record | None) -> bool:
+    """Whether an image is a link, or the copy that an earlier run recorded."""
+    copied = previous is not None and previous.bytes_written == _copied(image) > 0
+    return image.is_symlink() or copied
 
 
 def measure_case(job: Job) -> Record:
@@ -187,12 +227,15 @@ def _equal(before: Record, now: Record) -> bool:
 
 def _write(job: Job, mask: Volume) -> None:
     image, label = _case_files(job)
-    _link(job.source, image)
+    _link(job.source, image, replaces=_is_ours(image, job.previous))
     write_nifti(label, mask.array, mask.affine)
 
 
-def _link(source: Path, path: Path) -> None:
+def _link(source: Path, path: Path, *, replaces: bool) -> None:
     """Make `path` a link to `source`, or a copy where links are impossible, whole or not at all.
+
+    Args:
+        replaces: whatever stands there may go; otherwise only what a killed run left.
 
     Raises:
         ImageError: there is another file.
@@ -206,7 +249,7 @@ def _link(source: Path, path: Path) -> None:
             aside.write_bytes(igzip.compress(source.read_bytes(), mtime=0))
         else:
             _link_or_copy(source, aside)
-        if path.exists() and not (path.samefile(aside) or _same_size(path, aside)):
+        if path.exists() and not (replaces or _same_size(path, aside)):
             raise ImageError.about(path, f"is not {source}", "Remove it, or choose another output.")
         os.replace(aside, path)
     finally:

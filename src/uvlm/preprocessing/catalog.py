@@ -310,10 +310,10 @@ def write_catalog(catalog: Catalog) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all; what is no text in a file's name is escaped."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_text(text, "utf-8", newline="")
+        beside.write_text(text, "utf-8", "backslashreplace", newline="")
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

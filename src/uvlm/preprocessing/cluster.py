@@ -12,6 +12,7 @@ from uvlm.errors import MissingExtraError, UvlmError
 from uvlm.preprocessing.disk import DiskFullError
 from uvlm.preprocessing.limits import GB, limit_memory
 from uvlm.preprocessing.records import Record
+from uvlm.preprocessing.stop import sigterm_interrupts
 from uvlm.preprocessing.work import Job, lost_record
 
 __all__ = ["run_on_ray"]
@@ -68,7 +69,9 @@ def _connected(ray: Any, workers: int) -> Iterator[None]:
             "RAY_ADDRESS, or leave --engine ray out."
         ) from error
     try:
-        yield
+        # Ray has put its own answer to SIGTERM in place, which says nothing and ends at once.
+        with sigterm_interrupts():
+            yield
     finally:
         ray.shutdown()
 

@@ -74,7 +74,7 @@ def worker_memory(memory_gb: float | None, workers: int) -> float | None:
         if not memory_gb >= SMALLEST_GB:
             raise ConfigError(
                 f"memory_gb is {memory_gb:g}; a worker needs at least {SMALLEST_GB} GB, and for "
-                "studies of 512x512x300 voxels about 1.2."
+                "studies of 512x512x300 voxels about 0.5."
             )
         return memory_gb
     free = available_gb()

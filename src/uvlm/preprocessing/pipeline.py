@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -155,15 +156,27 @@ def _fill(
 ) -> None:
     while queue and len(running) < limit:
         try:
-            future = pool.submit(task, queue[-1])
+            with _without_ctrl_c():
+                future = pool.submit(task, queue[-1])
         except BrokenProcessPool:
             lost.append(queue.pop())
             return
         running[future] = queue.pop()
 
 
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes started meanwhile never see Ctrl-C, which a terminal sends to all; we do, later.
+
+    So they finish what they are writing.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(memory_gb: float | None) -> None:
-    # Ctrl-C reaches every process of the terminal; what is being written is finished first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
     limit_memory(memory_gb)

@@ -14,9 +14,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from uvlm.preprocessing.abdomen_command import AbdomenConfig, add_flags, command_parser
-from uvlm.preprocessing.preprocess_abdomen_seg import Told, run_command
+from uvlm.preprocessing.abdomen_command import (
+    AbdomenConfig,
+    Told,
+    add_flags,
+    command_parser,
+    run_command,
+)
+
+if TYPE_CHECKING:
+    from uvlm.preprocessing.abdomen_catalogs import Step
 
 __all__ = ["main"]
 
@@ -65,24 +74,24 @@ def _run(args: argparse.Namespace, config: AbdomenConfig) -> Told:
 
 def _reports(args: argparse.Namespace, config: AbdomenConfig) -> Told:
     from uvlm.preprocessing.abdomen_catalogs import report_step
+    from uvlm.preprocessing.sources.abdomen_atlas import source_name
     from uvlm.preprocessing.sources.abdomen_tables import read_metadata
 
     cases = read_metadata(args.meta_csv)
+    name = config.name or source_name(args.meta_csv.parent)
     step = report_step(
-        cases, cases, args.images_dir, config.report, args.output_dir / REPORTS, config.name
+        cases, cases, args.images_dir, config.report, args.output_dir / REPORTS, name
     )
-    return f"{step.path}: {step.rows} cases", list(step.problems.values())
+    return str(step), list(step.problems.values())
 
 
 def _classification(args: argparse.Namespace, config: AbdomenConfig) -> Told:
-    problems, step_path, rows, _ = _classes(args, config, None)
-    return f"{step_path}: {rows} cases", problems
+    step, _ = _classes(args, None)
+    return str(step), list(step.problems.values())
 
 
-def _classes(
-    args: argparse.Namespace, config: AbdomenConfig, images: Path | None
-) -> tuple[list[str], Path, int, list[str]]:
-    """(problems, file, rows, all cases that have an image)"""
+def _classes(args: argparse.Namespace, images: Path | None) -> tuple[Step, list[str]]:
+    """What was written, and all cases that have an image and masks."""
     from uvlm.preprocessing.abdomen_catalogs import check_output, class_step
     from uvlm.preprocessing.abdomen_steps import measure_cases
     from uvlm.preprocessing.sources.abdomen_atlas import Places, list_places
@@ -90,27 +99,27 @@ def _classes(
     places = Places(
         images=args.image_only_dir, masks=args.mask_only_dir, metadata=args.meta_csv, splits=None
     )
-    listing = list_places(places, name=config.name, report=None)
+    listing = list_places(places, report=None)
     check_output(args.output_dir, CLASSES)
     records = measure_cases(listing.studies, args.output_dir, args.num_workers)
-    step = class_step(records, images, args.output_dir / CLASSES)
-    rejected = [each.error for each in listing.rejected]
-    cases = [study.series_id for study in listing.studies]
-    return [*rejected, *step.problems.values()], step.path, step.rows, cases
+    step = class_step(records, listing.rejected, images, args.output_dir / CLASSES)
+    return step, [study.series_id for study in listing.studies]
 
 
 def _merge(args: argparse.Namespace, config: AbdomenConfig) -> Told:
-    from uvlm.preprocessing.abdomen_catalogs import merge_step
+    from uvlm.preprocessing.abdomen_catalogs import described_name, merge_step
 
-    step = merge_step(args.reports_csv, args.cls_csv, args.output_csv, config.name)
-    return f"{step.path}: {step.rows} cases", list(step.problems.values())
+    name = config.name or described_name(args.reports_csv.parent)
+    step = merge_step(args.reports_csv, args.cls_csv, args.output_csv, name)
+    return str(step), list(step.problems.values())
 
 
 def _split(args: argparse.Namespace, config: AbdomenConfig) -> Told:
-    from uvlm.preprocessing.abdomen_catalogs import split_step
+    from uvlm.preprocessing.abdomen_catalogs import described_name, split_step
 
-    steps = split_step(args.merged_csv, args.split_dir, args.output_dir, config.name)
-    return "\n".join(f"{step.path}: {step.rows} cases" for step in steps), []
+    name = config.name or described_name(args.merged_csv.parent)
+    steps = split_step(args.merged_csv, args.split_dir, args.output_dir, name)
+    return "\n".join(map(str, steps)), []
 
 
 def _all(args: argparse.Namespace, config: AbdomenConfig) -> Told:
@@ -120,20 +129,19 @@ def _all(args: argparse.Namespace, config: AbdomenConfig) -> Told:
         report_step,
         split_step,
     )
+    from uvlm.preprocessing.sources.abdomen_atlas import source_name
     from uvlm.preprocessing.sources.abdomen_tables import read_metadata, read_split
 
-    out = args.output_dir
+    out, images = args.output_dir, args.images_dir
+    name = config.name or source_name(args.image_only_dir.parent)
     check_output(out, REPORTS, CLASSES, MERGED)
     metadata, parts = read_metadata(args.meta_csv), read_split(args.split_dir, config.split)
-    problems, classes, _, cases = _classes(args, config, args.images_dir)
-    reports = report_step(
-        metadata, cases, args.images_dir, config.report, out / REPORTS, config.name
-    )
-    merged = merge_step(reports.path, classes, out / MERGED, config.name, parts)
-    steps = [merged, *split_step(merged.path, args.split_dir, out, config.name)]
-    told = "\n".join(f"{step.path}: {step.rows} cases" for step in steps)
+    classes, cases = _classes(args, images)
+    reports = report_step(metadata, cases, images, config.report, out / REPORTS, name)
+    merged = merge_step(reports.path, classes.path, out / MERGED, name, parts)
+    steps = [reports, merged, *split_step(merged.path, args.split_dir, out, name)]
     # A case that could not be measured is also missing in the merge: told once.
-    return told, [*problems, *reports.problems.values()]
+    return "\n".join(map(str, steps)), [*classes.problems.values(), *reports.problems.values()]
 
 
 def _verify(args: argparse.Namespace, config: AbdomenConfig) -> Told:

@@ -15,27 +15,23 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from uvlm.errors import UvlmError
-from uvlm.preprocessing.abdomen_command import DEFAULT, AbdomenConfig, add_flags, command_parser
-from uvlm.preprocessing.command_config import load_config
-from uvlm.preprocessing.records import Record
+from uvlm.preprocessing.abdomen_command import (
+    AbdomenConfig,
+    Told,
+    add_flags,
+    command_parser,
+    run_command,
+)
 from uvlm.preprocessing.study import Exclusion, Listing
 
-__all__ = ["Told", "main", "problems_of", "run_command"]
+__all__ = ["main"]
 
 log = logging.getLogger(__name__)
-
-SHOWN = 10
-"""Problems told one by one."""
-
-Told = tuple[str, Sequence[str]]
-"""What was done, and what is wrong, one sentence each."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,34 +53,6 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 complete, 1 failed, 2 wrong input, 3 partly done."""
     return run_command(_parser().parse_args(argv), _run)
-
-
-def run_command(
-    args: argparse.Namespace, run: Callable[[argparse.Namespace, AbdomenConfig], Told]
-) -> int:
-    """Run a command, tell what it did and what is wrong; the exit code that means."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    # Paths are remembered: typed in another way, the same case is still the same.
-    for name, value in vars(args).items():
-        if isinstance(value, Path):
-            setattr(args, name, Path(os.path.abspath(value)))
-    try:
-        done, problems = run(args, load_config(AbdomenConfig, args.config_path, DEFAULT))
-    except UvlmError as error:
-        print(f"{args.command}: {error}", file=sys.stderr)
-        return error.exit_code
-    print(done)
-    for problem in problems[:SHOWN]:
-        print(problem, file=sys.stderr)
-    if len(problems) > SHOWN:
-        print(f"... and {len(problems) - SHOWN} more", file=sys.stderr)
-    return 3 if problems else 0
-
-
-def problems_of(listing: Listing, records: Sequence[Record]) -> list[str]:
-    """What could not be used, for telling."""
-    rejected = [each.error for each in listing.rejected]
-    return [*rejected, *(record.error for record in records if record.error)]
 
 
 def _run(args: argparse.Namespace, config: AbdomenConfig) -> Told:
@@ -109,15 +77,18 @@ def _out(preprocessed: Path, config: AbdomenConfig) -> Path:
 
 def _merge(args: argparse.Namespace, raw: Path, config: AbdomenConfig, splits: Path | None) -> Told:
     from uvlm.preprocessing.abdomen_steps import merge_cases
-    from uvlm.preprocessing.sources.abdomen_atlas import list_places, places_of
+    from uvlm.preprocessing.sources.abdomen_atlas import list_places, places_of, source_name
 
     places = replace(places_of(args.input_dir), metadata=None, splits=splits)
-    listing = list_places(places, name=config.name, report=None, split=config.split)
+    name = config.name or source_name(args.input_dir)
+    listing = list_places(places, name=name, report=None, split=config.split)
     folder = raw / config.nnunet.folder
-    records = merge_cases(listing.studies, folder, args.num_workers)
+    records = merge_cases(listing, folder, args.num_workers)
     merged = sum(record.error is None for record in records)
     left_out = f", {len(listing.excluded)} left out on purpose" if listing.excluded else ""
-    return f"{folder}: {merged} cases merged{left_out}", problems_of(listing, records)
+    rejected = [each.error for each in listing.rejected]
+    problems = [*rejected, *(record.error for record in records if record.error)]
+    return f"{folder}: {merged} cases merged{left_out}", problems
 
 
 def _resize(
@@ -127,6 +98,7 @@ def _resize(
     config: AbdomenConfig,
     splits: Path | None,
 ) -> Told:
+    from uvlm.preprocessing.abdomen_steps import merged_name
     from uvlm.preprocessing.ingest import Options, prepare_dataset
     from uvlm.preprocessing.sources.abdomen_classes import VALUES, scopes_of
     from uvlm.preprocessing.sources.nnunet_raw import find_dataset, list_nnunet_raw
@@ -134,7 +106,8 @@ def _resize(
     folder = find_dataset(raw, config.dataset_id)
     scopes = scopes_of(args.scopes or config.scopes)
     listing = list_nnunet_raw(folder, scopes, names=VALUES, region="abdomen")
-    listing = _held_out(replace(listing, name=config.name), splits, config)
+    listing = replace(listing, name=config.name or merged_name(folder))
+    listing = _held_out(listing, splits, config)
     options = Options(
         spec=config.spec(args.target_size),
         workers=args.num_workers,

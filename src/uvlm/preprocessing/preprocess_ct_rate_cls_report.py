@@ -20,12 +20,13 @@ from typing import Literal
 from uvlm.errors import CatalogError, ConfigError, UvlmError
 from uvlm.imaging.preprocess import PreprocessSpec, preset
 from uvlm.preprocessing.command_config import load_config
-from uvlm.preprocessing.sources.ct_rate_files import Places, TableColumns
+from uvlm.preprocessing.sources.ct_rate_files import Places, TableColumns, read_source
 from uvlm.registry import CT_RATE_LABELS
 
 __all__ = ["CtRateConfig", "main"]
 
 DEFAULT = "ct_rate_config.json"
+CT_RATE = "CT-RATE"
 SHOWN = 10
 """Problems printed one by one."""
 
@@ -34,8 +35,8 @@ SHOWN = 10
 class CtRateConfig:
     """What `--config-path` may set."""
 
-    name: str = "CT-RATE"
-    """Of the dataset, for model cards."""
+    name: str = CT_RATE
+    """Of the dataset, for model cards; as it is here, `source.txt` beside the volumes counts."""
 
     preset: Literal["paper", "authors"] = "paper"
     """Preprocessing."""
@@ -200,13 +201,19 @@ def _prepare(args: argparse.Namespace, config: CtRateConfig, places: Places) -> 
     for _, folder in places.images:
         if not folder.is_dir():
             raise CatalogError.about(folder, "no such folder", "Check the path.")
+    beside = places.images[0][1].parent
     listing = list_places(
         places,
-        name=config.name,
+        name=config.name if config.name != CT_RATE else read_source(beside),
         columns=config.columns,
         reconstructions=config.reconstructions,
     )
-    options = Options(spec=config.spec(args.target_size), workers=args.num_workers)
+    options = Options(
+        spec=config.spec(args.target_size),
+        workers=args.num_workers,
+        # A volume too large for the memory must cost one series, not every run.
+        isolated=True,
+    )
     done = prepare_dataset(listing, args.output_dir, options)
     print(f"{done.catalogs[0]}: {done.prepared} series, {done.excluded} left out on purpose")
     for warning in done.warnings:

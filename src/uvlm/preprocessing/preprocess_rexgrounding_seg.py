@@ -145,9 +145,15 @@ def _prepare(args: argparse.Namespace, config: RexGroundingConfig) -> int:
     from dataclasses import replace
 
     from uvlm.preprocessing.ingest import Options, prepare_dataset
-    from uvlm.preprocessing.sources.nnunet_raw import find_dataset, list_nnunet_raw, read_classes
+    from uvlm.preprocessing.sources.nnunet_raw import (
+        find_dataset,
+        list_nnunet_raw,
+        read_classes,
+        series_in,
+    )
     from uvlm.preprocessing.sources.rexgrounding import NNUNET
     from uvlm.preprocessing.sources.rexgrounding_classes import scope_named
+    from uvlm.preprocessing.sources.rexgrounding_leakage import held_out_table, leakage
 
     root = find_dataset(args.raw_input_dir.absolute(), DATASET_ID)
     check_names(read_classes(root), root / "dataset.json")
@@ -158,6 +164,13 @@ def _prepare(args: argparse.Namespace, config: RexGroundingConfig) -> int:
         region="chest",
         splits=SPLITS[args.split],
     )
+    divided = series_in(root)
+    listing = replace(
+        listing,
+        name=config.name,
+        tables={"held_out.csv": held_out_table(divided)},
+        warnings=(*listing.warnings, *leakage(divided)),
+    )
     options = Options(
         spec=config.spec(args.target_size),
         workers=args.num_workers,
@@ -165,7 +178,7 @@ def _prepare(args: argparse.Namespace, config: RexGroundingConfig) -> int:
         nnunet_dir=args.output_dir.absolute(),
     )
     out = args.output_dir.absolute() / NNUNET.folder / FOLDER
-    done = prepare_dataset(replace(listing, name=config.name), out, options)
+    done = prepare_dataset(listing, out, options)
     for catalog in done.catalogs:
         print(f"{catalog}: {done.prepared} series, {done.excluded} left out on purpose")
     for warning in done.warnings:

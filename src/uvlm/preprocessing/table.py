@@ -12,10 +12,13 @@ from pathlib import Path
 
 from uvlm.errors import CatalogError
 
-__all__ = ["Table", "read_table"]
+__all__ = ["DELIMITERS", "Table", "find_delimiter", "quoted", "read_table"]
 
 LONGEST_CELL = 1 << 24
 """Characters; a quote that is never closed swallows the rest of a file up to here."""
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+"""Those found out by themselves, likeliest first, and what a message calls them."""
 
 
 @dataclass(frozen=True)
@@ -54,58 +57,96 @@ class Table:
         """
         if value in ("", "0", "1", "0.0", "1.0"):
             return float(value) if value else None
-        shown = value if len(value) <= 40 else value[:37] + "..."
-        raise self.error(row, column, f"the label {shown!r}", "Use 0, 1, or empty for unknown.")
+        remedy = "Use 0, 1, or empty for unknown."
+        raise self.error(row, column, f"the label {quoted(value)}", remedy)
 
 
-def read_table(path: Path) -> Table:
-    """Read a CSV file (UTF-8, comma, double quotes) with a header row.
+def quoted(text: str) -> str:
+    """A cell for a message; not words, which may be part of a report that no message repeats."""
+    return repr(text) if len(text) <= 40 and " " not in text else f"of {len(text)} characters"
+
+
+def read_table(path: Path, *, encoding: str = "utf-8-sig", delimiter: str = ",") -> Table:
+    """Read a CSV file with double quotes and a header row; Excel's line `sep=;` may stand above it.
 
     Raises:
         CatalogError: it is missing, empty, not text, has a column twice, has a row of another
             length than its header, or ends inside a quoted field.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding=encoding, newline="") as file:
             text = file.read()
-    except UnicodeDecodeError:
-        raise CatalogError.about(path, "not UTF-8 text", "Give a CSV file in UTF-8.") from None
+    except UnicodeError:
+        name = "UTF-8" if encoding == "utf-8-sig" else encoding
+        raise CatalogError.about(
+            path, f"not {name} text", "Give a CSV file in UTF-8, or its encoding."
+        ) from None
     except OSError as error:
         raise CatalogError.about(
             path, f"cannot be read ({error.strerror})", "Check the path."
         ) from None
-    lines = _records(path, text)
+    lines = _records(path, text, delimiter)
+    if lines and lines[0][1][0].lower().startswith("sep="):
+        del lines[0]
     if not lines:
         raise CatalogError.about(path, "empty", "Give a CSV file with a header row.")
-    columns = tuple(cell.strip() for cell in lines[0][1])
+    first, header = lines[0]
+    columns = tuple(cell.strip() for cell in header)
     for column in columns:
         if columns.count(column) > 1:
-            raise CatalogError.about(path, f"row 1: column {column!r} twice", "Rename one of them.")
+            raise CatalogError.about(
+                path, f"row {first}: column {column!r} twice", "Rename one of them."
+            )
     rows = []
     for number, cells in lines[1:]:
         if len(cells) != len(columns):
             raise CatalogError.about(
                 path,
                 f"row {number} has {len(cells)} fields, the header {len(columns)}",
-                "Repair or remove the row; the file may have been cut off, or lack quotes.",
+                "Repair or remove the row: cut off, quotes missing, or not separated by "
+                f"{DELIMITERS.get(delimiter, repr(delimiter))}.",
             )
-        stripped = (cell.strip() for cell in cells)
-        rows.append((number, dict(zip(columns, stripped, strict=True))))
+        stripped = [cell.strip() for cell in cells]
+        # Excel leaves such rows behind where cells were cleared.
+        if any(stripped):
+            rows.append((number, dict(zip(columns, stripped, strict=True))))
     return Table(path, columns, tuple(rows))
 
 
-def _records(path: Path, text: str) -> list[tuple[int, list[str]]]:
+def find_delimiter(text: str) -> str:
+    """Comma, semicolon or tab: what Excel's `sep=` line says, else what fits all rows best.
+
+    Best is the one under which all rows are as long as the header; else the longest header.
+    """
+    line, _, rest = text.partition("\n")
+    if line.lower().startswith("sep="):
+        said = line[4:5].rstrip("\r")
+        return said or find_delimiter(rest)
+    best, most = ",", (False, 1)
+    for delimiter in DELIMITERS:
+        header, even = 0, True
+        try:
+            for cells in _reader(text, delimiter, strict=True):
+                header = header or len(cells)
+                even = even and len(cells) in (0, header)
+        except csv.Error:
+            even = False
+        if header > 1 and (even, header) > most:
+            best, most = delimiter, (even, header)
+    return best
+
+
+def _records(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     """Non-empty rows with their numbers."""
-    limit = csv.field_size_limit(LONGEST_CELL)
     records: list[tuple[int, list[str]]] = []
     number = 0
     try:
-        for number, cells in enumerate(_reader(text, strict=True), 1):
+        for number, cells in enumerate(_reader(text, delimiter, strict=True), 1):
             if cells:
                 records.append((number, cells))
     except csv.Error as error:
         # Read leniently, the faulty row ends with the field that is not closed.
-        cells = next(islice(_reader(text, strict=False), number, None), [])
+        cells = next(islice(_reader(text, delimiter, strict=False), number, None), [])
         header = records[0][1] if records else []
         column = header[len(cells) - 1] if 0 < len(cells) <= len(header) else "?"
         raise CatalogError.about(
@@ -113,10 +154,12 @@ def _records(path: Path, text: str) -> list[tuple[int, list[str]]]:
             f"row {number + 1}, column {column!r}: a quoted field is not properly closed ({error})",
             "Copy or export the file again; it looks cut off.",
         ) from None
-    finally:
-        csv.field_size_limit(limit)
     return records
 
 
-def _reader(text: str, *, strict: bool) -> Iterator[list[str]]:
-    return csv.reader(io.StringIO(text, newline=""), strict=strict)
+def _reader(text: str, delimiter: str, *, strict: bool) -> Iterator[list[str]]:
+    limit = csv.field_size_limit(LONGEST_CELL)
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict)
+    finally:
+        csv.field_size_limit(limit)

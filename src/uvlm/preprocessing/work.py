@@ -137,8 +137,8 @@ def lost_record(job: Job) -> Record:
         key=job.key,
         signature=signature_of(job.files),
         source=str(job.source),
-        error=f"{job.source}: the process preparing it died; it may need more memory than there "
-        "is. Use fewer workers, or check that file.",
+        error=f"{job.source}: the process preparing it died, each time; the file makes its reader "
+        "crash, or needs more memory than there is. Check that file, or give a worker more memory.",
     )
 
 

@@ -10,16 +10,20 @@ import re
 
 __all__ = ["clean_report", "join_sections", "split_sections", "split_sentences"]
 
-_HEADER = re.compile(r"(?<!\w)(clinical information|technique|findings|impressions?)\s*:\s*", re.I)
+_HEADER = re.compile(
+    r"(?=[ctfi])(?<!\w)(clinical information|technique|findings|impressions?)\s*:\s*", re.I
+)
 _MISSING = r"(?:not given|nan|none|n/a)?\s*\.?"
 _EMPTY_SECTION = re.compile(rf"{_HEADER.pattern}{_MISSING}\s*(?=$|{_HEADER.pattern})", re.I)
 _IS_MISSING = re.compile(rf"\s*{_MISSING}\s*", re.I)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f\ufeff]")
 
 # A full stop, its closing brackets, then white space; or a full stop glued to the next sentence,
-# as "examination.No lesion" and "vein.2. Mild" in real reports.
+# as "examination.No lesion" and "vein.2. Mild" in real reports. What a match starts with is looked
+# for first, or all of it would be tried at every letter.
 _STOP = re.compile(
-    r"[.!?]+[\"'”’)\]]*(?=\s|$)|(?<=[a-z]{3})[.!?](?=[A-Z][a-z]|\d{1,2}\.\s)|[。！？]|(?=•)"
+    r"(?=[.!?。！？•])"
+    r"(?:[.!?]+[\"'”’)\]]*(?=\s|$)|(?<=[a-z]{3})[.!?](?=[A-Z][a-z]|\d{1,2}\.\s)|[。！？]|(?=•))"
 )
 _ABBREVIATION = re.compile(
     r"dr|prof|assist|assoc|mr|mrs|ms|st|vs|e\.g|i\.e|eg|ie|approx|cf|resp|fig|no|nr|al"

@@ -44,7 +44,9 @@ _CHAMBERS = (
 )
 _LIVER = r"(?:liver|hepatic|hepat\w*|portal|caudate)"
 _NO_PLACE = re.compile(
-    "|".join(
+    # All start at a word: said once, this is not tried again for each at every letter.
+    r"\b(?=\w)(?:"
+    + "|".join(
         (
             rf"\b{_SIDE}(?:(?: ?[-/,&] ?| and | or ){_SIDE})?[- ]{_CHAMBERS}",
             r"\b(?:both|bilateral|each) (?:atri|ventric|auric)\w*",
@@ -57,7 +59,8 @@ _NO_PLACE = re.compile(
             r"\b(?:left|right)(?:[- ]sided)? (?:\w+ )?scolio\w*",
             r"\bscolio\w*(?: \w+){0,4} (?:left|right)\b",
             r"\b(?:left|right)wards?\b",
-            r"\b(?:shift|deviat|displac|push|rotat|deflect|curv)\w*(?: \w+){0,3} (?:left|right)\b",
+            r"\b(?:shift|deviat|displac|push|rotat|deflect|curv|convex|concav)\w*(?: \w+){0,3}"
+            r" (?:left|right)\b",
             r"\b(?:left|right)[- ]to[- ](?:left|right)\b",
             r"\b(?:left|right) ?[-/] ?(?:left|right) shunt",
             r"\b(?:left|right)[- ](?:hand|handed)\b",
@@ -68,7 +71,8 @@ _NO_PLACE = re.compile(
             r"(?= (?:as|to|by|for|there|at)\b|[.,;]|\s*$)",
             r"\bright (?:angles?|angled|away|next to|before|after|now)\b|\ball right\b",
         )
-    ),
+    )
+    + ")",
     re.I,
 )
 _PAIRED = (
@@ -81,10 +85,10 @@ _PAIRED = (
     r"|regions?|areas?|fossas?|fossae|systems?|urinary|(?:ana)?bronchi|paratracheal|peribronch\w*|parahilar|perihilar|ventilation|parenchym\w*)"
 )
 _BILATERAL = re.compile(
-    r"\bbi-?(?:lateral\w*|basal|basilar|basally|apical|apically|hilar)\b|\bb/l\b"
-    r"|\b(?:both|each)(?: of)?(?: the| these)?(?: (?!left|right|of\b|in\b|at\b|on\b)[\w-]+){0,3}?"
+    r"\b(?:bi-?(?:lateral\w*|basal|basilar|basally|apical|apically|hilar)\b|b/l\b"
+    r"|(?:both|each)(?: of)?(?: the| these)?(?: (?!left|right|of\b|in\b|at\b|on\b)[\w-]+){0,3}?"
     rf"[ -]{_PAIRED}\b(?! lobes? of (?:the )?(?:left|right|liver))"
-    r"(?! (?:of|in) (?:the )?(?:left|right|liver))",
+    r"(?! (?:of|in) (?:the )?(?:left|right|liver)))",
     re.I,
 )
 _WORDS = (
@@ -96,7 +100,9 @@ _WORDS = (
     (RIGHT, re.compile(r"\(R\)|\bR (?=lung|kidney|upper|lower|lobe|pleur|hil)|\bR ?> ?L\b")),
     (BOTH, re.compile(r"\b[LR] ?> ?[LR]\b")),
 )
-_HINT = re.compile(r"left|right|both|each|lingul|middle|\bb(?:i|/l)|\b[lr](?:t|[ulm][lq])?\b", re.I)
+_HINT = re.compile(
+    r"(?=[lrbem])(?:left|right|both|each|lingul|middle|\bb(?:i|/l)|\b[lr](?:t|[ulm][lq])?\b)", re.I
+)
 """Without any of these no side is named; most sentences are done here."""
 _OPPOSITE = re.compile(r"\bcontralateral|\bopposite (?:side|lung|hemithorax)", re.I)
 
@@ -137,7 +143,7 @@ _NOT = re.compile(
     r"|demonstrated|encountered|visualized|visualised|remarkable|available|shown|appreciated"
     r"|discerned|distinguished|enlarged|dilated|selected|monitored|followed|thickened|recognized)\b"
     r"(?! (?:in|on|at) (?:the |his |her )?(?:previous|prior|earlier|old|last)\b)"
-    r"|\b(?:absent|ruled out|(?:has|have) (?:\w+ )?(?:resolved|disappeared))\b",
+    r"|\b(?:absent|ruled out|no longer|(?:has|have) (?:\w+ )?(?:resolved|disappeared))\b",
     re.I,
 )
 
@@ -164,14 +170,14 @@ def finding_sides(report: str, terms: Iterable[str], unless: Iterable[str] = ())
         the finding is not mentioned, denied, or given no side.
     """
     term, elsewhere = _any_of(tuple(terms)), _any_of(tuple(unless))
-    if term is None or not term.search(report):
+    if term is None or not report:
         return frozenset()
     found: frozenset[str] = frozenset()
-    for clause in _sided(report):
-        spots = tuple(term.finditer(clause))
-        if not spots or (elsewhere and elsewhere.search(clause)):
-            continue
-        if not all(_denied(clause, spot) for spot in spots):
+    lines = _sided(report)
+    for spot in term.finditer(lines):
+        start, stop = lines.rfind("\n", 0, spot.start()) + 1, lines.index("\n", spot.end())
+        clause, place = lines[start:stop], slice(spot.start() - start, spot.end() - start)
+        if not (elsewhere and elsewhere.search(clause)) and not _denied(clause, place):
             found |= sides_in(clause)
     return found
 
@@ -182,10 +188,10 @@ def _any_of(words: tuple[str, ...]) -> re.Pattern[str] | None:
 
 
 @lru_cache(maxsize=4)
-def _sided(text: str) -> list[str]:
-    """The clauses that may name a side; kept for the next finding of the same report."""
+def _sided(text: str) -> str:
+    """The clauses that may name a side, one per line; kept for the next finding of the report."""
     sentences = [sentence for sentence in split_sentences(text) if _HINT.search(sentence)]
-    return [clause for clause in _clauses(sentences) if _HINT.search(clause)]
+    return "".join(f"{clause}\n" for clause in _clauses(sentences) if _HINT.search(clause))
 
 
 def _clauses(sentences: Iterable[str]) -> list[str]:
@@ -212,8 +218,8 @@ def _denies(clause: str) -> bool:
     return bool(_NO.search(clause) or _NOT.search(clause))
 
 
-def _denied(clause: str, spot: re.Match[str]) -> bool:
-    """Whether what stands at `spot` is said not to be there."""
-    before, after = clause[: spot.end()], clause[spot.start() :]
+def _denied(clause: str, place: slice) -> bool:
+    """Whether what stands at `place` is said not to be there."""
+    before, after = clause[: place.stop], clause[place.start :]
     # "No" reaches forward only: "effusion on the left, no pneumothorax" has an effusion.
     return bool(_NO.search(before) or _WITHOUT.search(before) or _NOT.search(after))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uvlm.errors import CatalogError, ConfigError
+from uvlm.errors import CatalogError, ConfigError, ImageError
 from uvlm.imaging.nifti import write_nifti
 from uvlm.imaging.readers import read_volume
 from uvlm.phantom.abdomen import ABDOMEN_CLASSES
@@ -31,7 +31,6 @@ from uvlm.preprocessing.sources.abdomen_classes import (
     SCOPES,
     STRUCTURES,
     VALUES,
-    scope,
     scopes_of,
 )
 from uvlm.preprocessing.sources.abdomen_masks import masks_of
@@ -97,11 +96,11 @@ def test_scopes_number_their_classes_from_one_and_know_every_value(name, count):
     ],
 )
 def test_coarse_groups_gather_what_the_authors_gather(structure, coarse):
-    assert scope("coarse").table[VALUES[structure]] == scope("coarse").classes[coarse]
+    assert SCOPES["coarse"].table[VALUES[structure]] == SCOPES["coarse"].classes[coarse]
 
 
 def test_lesions_are_the_last_three_of_the_coarse_scope_with_them():
-    assert list(scope("coarse+lesions").classes)[12:] == list(LESIONS.values())
+    assert list(SCOPES["coarse+lesions"].classes)[12:] == list(LESIONS.values())
 
 
 def test_scopes_have_the_authors_names_too():
@@ -211,6 +210,55 @@ def test_kinds_of_lesions_join_their_class(atlas):
     spleen = read_volume(folder / "spleen.nii.gz", labels=True).array > 0
     assert (mask.volume.array[spleen] == VALUES["liver_lesion"]).all()
     assert mask.labels["Liver lesion"] == 1.0
+
+
+def lesion_file(study, name: str) -> Path:
+    return study.mask.folder.folder / f"{name}.nii.gz"
+
+
+def test_a_lesion_without_file_and_volume_is_unknown_not_absent(atlas):
+    (atlas / METADATA).unlink()
+    study = list_abdomen_atlas(atlas).studies[0]
+    lesion_file(study, "liver_lesion").unlink()
+    mask = study.mask.read(study.image.read())
+    assert set(mask.labels) == {"Kidney lesion", "Pancreas lesion"}
+    assert not [name for name in mask.columns if name.startswith("Liver lesion")]
+    assert mask.notes == ("Liver lesion: no file of it, so it is unknown.",)
+
+
+def test_a_lesion_without_file_that_the_metadata_state_is_refused(atlas):
+    rows = {row["BDMAP ID"]: row for row in table(atlas / METADATA)}
+    for study in list_abdomen_atlas(atlas).studies:
+        stated = float(rows[study.series_id]["total liver lesion volume (cm^3)"])
+        lesion_file(study, "liver_lesion").unlink()
+        if stated:
+            with pytest.raises(ImageError, match=r"no file liver_lesion.nii.gz, but the metadata"):
+                study.mask.read(study.image.read())
+        else:
+            assert study.mask.read(study.image.read()).labels["Liver lesion"] == 0.0
+
+
+def test_one_file_of_a_kind_of_lesion_is_a_file_of_it(atlas):
+    for study in list_abdomen_atlas(atlas).studies:
+        image = study.image.read()
+        expected = study.mask.read(image)
+        lesion_file(study, "liver_lesion").rename(lesion_file(study, "liver_tumor"))
+        found = study.mask.read(image)
+        assert (found.labels, found.columns) == (expected.labels, expected.columns)
+
+
+def test_missing_organs_are_noted(atlas):
+    study = list_abdomen_atlas(atlas).studies[0]
+    for name in ("spleen", "aorta"):
+        lesion_file(study, name).unlink()
+    notes = study.mask.read(study.image.read()).notes
+    assert notes == ("There is no file for spleen, aorta.",)
+
+
+def test_synthetic_studies_say_what_they_are(atlas):
+    assert list_abdomen_atlas(atlas).name == "synthetic abdominal studies"
+    (atlas / "source.txt").unlink()
+    assert list_abdomen_atlas(atlas).name == "AbdomenAtlas 3.0 Mini"
 
 
 def test_without_masks_labels_come_from_the_volumes(made):

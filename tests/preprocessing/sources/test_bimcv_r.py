@@ -104,8 +104,27 @@ def test_a_table_of_something_else_is_not_taken(release):
     (release / "licence.csv").write_text("file,licence\nx,CC\n")
     assert len(list_bimcv_r(release).studies) == 3
     (release / "table.csv").unlink()
-    with pytest.raises(CatalogError, match=r"no table \(1 looked at\)"):
+    with pytest.raises(CatalogError, match="no table that names its volumes"):
         list_bimcv_r(release)
+
+
+def test_a_damaged_table_of_something_else_is_named_and_passed_over(release):
+    (release / "cut.csv").write_text('id,x\na,"cut')
+    listing = list_bimcv_r(release)
+    assert len(listing.studies) == 3
+    assert "Not looked into: " in listing.warnings[0]
+    assert "cut.csv" in listing.warnings[0]
+    (release / "table.csv").unlink()
+    with pytest.raises(CatalogError, match=r"cut\.csv.*--table"):
+        list_bimcv_r(release)
+
+
+def test_rows_that_name_no_volume_are_rejected(release):
+    empty = 'sub-S5,ses-E5,texto,"[]",[],Ok.,\n'
+    write(release, empty + empty + "".join(map(row, NAMES)))
+    listing = list_bimcv_r(release)
+    assert len(listing.studies) == 3
+    assert [each.error.split(": ")[1] for each in listing.rejected] == ["row 2", "row 3"]
 
 
 def test_other_names_need_a_patient_column_or_warn(tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 
 import pytest
@@ -173,6 +174,19 @@ def test_a_file_with_another_name_is_recorded_and_unfinished_ones_passed_over(so
     assert errors(listing).keys() == {"copy", "valid_3_a_1", "train_3_A_1"}
     assert "not named like train_1_a_1.nii.gz" in errors(listing)["valid_3_a_1"]
     assert len(listing.studies) == 5
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(source, monkeypatch):
+    scan = os.scandir
+
+    def refuse(folder):
+        if os.fspath(folder).endswith("train_2"):
+            raise PermissionError(13, "Permission denied", os.fspath(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(CatalogError, match=r"train_2: cannot be read \(Permission denied\)"):
+        list_ct_rate(source)
 
 
 def test_an_empty_label_stays_unknown(source):

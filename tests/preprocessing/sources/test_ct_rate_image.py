@@ -5,6 +5,7 @@ import pickle
 import re
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from uvlm.errors import ImageError
 from uvlm.imaging.audit import audit
 from uvlm.imaging.geometry import orientation_code
 from uvlm.imaging.nifti import write_nifti
+from uvlm.imaging.preprocess import prepare, preset
 from uvlm.imaging.readers import read_volume
 from uvlm.preprocessing.sources.ct_rate_image import CtRateImage
 from uvlm.preprocessing.sources.ct_rate_metadata import SeriesMetadata, parse_metadata
@@ -66,6 +68,67 @@ def test_version_1_becomes_what_version_2_is(tmp_path, meta, intercept):
     np.testing.assert_array_equal(second.array, HU)
     np.testing.assert_allclose(second.affine, META.affine, atol=1e-4)
     assert second.provenance.notes == ("CT-RATE version 2, by folder and header and values.",)
+
+
+@pytest.mark.parametrize("orientation", ["[1, 0, 0, 0, 0.96, 0.28]", "[-1, 0, 0, 0, 1, 0]"])
+@pytest.mark.parametrize(("slope", "intercept"), [(1, -1024), (1, -8192), (0.5, -1024)])
+@pytest.mark.parametrize("dtype", [np.int16, np.float64])
+def test_both_versions_of_an_odd_series_are_one(tmp_path, orientation, slope, intercept, dtype):
+    meta = parse_metadata(
+        CELLS
+        | {"ImageOrientationPatient": orientation, "RescaleSlope": str(slope)}
+        | {"RescaleIntercept": str(intercept)}
+    )
+    hu = HU.copy()
+    hu[:, :4] = -3024  # what some scanners write outside their field of view
+    raw = ((hu.astype(int) - intercept) / slope).astype(dtype)
+    path = tmp_path / "stored.nii.gz"
+    nib.save(nib.Nifti1Image(raw.transpose(2, 1, 0), np.eye(4)), path)
+    first = CtRateImage(path=path, folder="train", metadata=meta).read()
+    turned = meta.affine @ [[-1, 0, 0, 47], [0, 1, 0, 0], [0, 0, -1, 19], [0, 0, 0, 1]]
+    flipped = image(tmp_path, hu[::-1, :, ::-1], turned, folder="train_fixed", metadata=meta)
+    spec = preset("paper", (12, 24, 24))
+    np.testing.assert_array_equal(prepare(first, spec).array, prepare(flipped.read(), spec).array)
+
+
+def test_version_2_may_keep_its_intercept_in_the_header(tmp_path):
+    path = tmp_path / "train_1_a_1.nii.gz"
+    raw = (HU.astype(int) + 8192).astype(np.uint16).transpose(2, 1, 0)
+    stored = nib.Nifti1Image(raw, np.diag([-1.0, -1.0, 1.0, 1.0]) @ META.affine)
+    stored.header.set_slope_inter(1, -8192)
+    nib.save(stored, path)
+    assert nib.load(path).dataobj.inter == -8192
+    found = CtRateImage(path=path, folder="train_fixed", metadata=SIEMENS).read()
+    np.testing.assert_array_equal(found.array, HU)
+    assert found.provenance.notes[-1].startswith("CT-RATE version 2, by folder and header")
+
+
+def test_a_wrong_slice_spacing_in_the_table_costs_no_series_of_version_2(tmp_path):
+    found = version_2(tmp_path, metadata=replace(META, spacing=(3.0, 8.0, 8.0))).read()
+    assert found.spacing == pytest.approx((5, 8, 8))
+    assert found.provenance.notes == (
+        "CT-RATE version 2, by folder and values.",
+        "Only between slices, the header's spacing is 5 x 8 x 8 mm instead of 3 x 8 x 8.",
+    )
+
+
+def test_hu_under_a_header_that_says_nothing_true_are_of_neither_version(tmp_path):
+    for metadata in (META, replace(META, spacing=(1.5, 1.0, 1.0))):
+        lost = image(tmp_path, HU, NOTHING_TRUE, folder="train_fixed", metadata=metadata)
+        with pytest.raises(ImageError, match="but the header's spacing is 1 x 1 x 1 mm instead of"):
+            lost.read()
+
+
+def test_where_the_witnesses_agree_the_values_are_not_audited_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr("uvlm.imaging.audit.audit", lambda _: pytest.fail("audited"))
+    for made, changes in (
+        (version_2, {}),
+        (version_2, {"metadata": None}),
+        (version_2, {"folder": ""}),
+        (version_1, {}),
+        (version_1, {"intercept": -8192, "metadata": SIEMENS}),
+    ):
+        assert made(tmp_path, **changes).read().array.dtype == np.int16
 
 
 def test_the_values_alone_are_enough(tmp_path):
@@ -200,6 +263,20 @@ def test_a_row_that_cannot_be_right_says_what_is_wrong(column, cell):
     assert column in found or "spacing" in found
     missing = {name: value for name, value in CELLS.items() if name != column}
     assert parse_metadata(missing) == f"the metadata table has no column {column!r}"
+
+
+def test_a_gantry_tilt_hides_where_the_slices_are():
+    tilted = {"GantryDetectorTilt": "-15", "ImageOrientationPatient": "[1, 0, 0, 0, 0.96, 0.28]"}
+    assert parse_metadata(CELLS | tilted) == (
+        "the metadata table's GantryDetectorTilt is 15 degrees"
+    )
+    for cells in ({"GantryDetectorTilt": "-15"}, tilted | {"GantryDetectorTilt": "0"}):
+        assert isinstance(parse_metadata(CELLS | cells), SeriesMetadata)
+
+
+@pytest.mark.parametrize("cell", ["[8.0,8.0]", " [ 8 , 8 ] ", "[8. 8.]"])
+def test_numbers_may_be_written_in_any_way(cell):
+    assert parse_metadata(CELLS | {"XYSpacing": cell, "Rows": "48.0"}) == META
 
 
 def test_an_empty_matrix_is_unknown():

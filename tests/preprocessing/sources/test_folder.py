@@ -127,6 +127,13 @@ def test_a_path_must_lie_below_the_folder(tmp_path, images, path):
     assert [each.series_id for each in listing.rejected] == ["bad"]
 
 
+def test_a_path_may_lead_through_a_link_as_the_search_does(tmp_path, images):
+    (images / "disk").symlink_to(touch(tmp_path / "elsewhere", "e.nii.gz"))
+    table = csv(tmp_path / "t.csv", "id,path\none,disk/e.nii.gz\n")
+    listing = list_folder(images, table, columns=Columns(id="id", path="path"))
+    assert by_id(listing) == {"one": images / "disk/e.nii.gz"}
+
+
 def test_duplicate_ids_are_refused_with_both_rows(tmp_path, images):
     table = csv(tmp_path / "t.csv", "id,n\na,1\nb,1\nA,0\n")
     with pytest.raises(CatalogError, match=r"row 4, column 'id': 'A' twice \(first in row 2\)"):
@@ -140,9 +147,30 @@ def test_excel_numbers_name_files(tmp_path):
         book.active.append(row)
     book.save(tmp_path / "t.xlsx")
     listing = list_folder(root, tmp_path / "t.xlsx")
-    assert set(by_id(listing)) == {"12"}
-    assert "leading zeros may be lost" in listing.rejected[0].error
+    assert by_id(listing) == {"12": root / "12.nii.gz", "13": root / "00013.nii.gz"}
+    assert "1 numbers of column 'Study ID' (first in row 3) lack leading zeros" in str(
+        listing.warnings
+    )
     assert listing.labels == ("Emphysema",)
+
+
+def test_numbers_without_their_zeros_are_met_only_in_a_column_that_was_named(tmp_path):
+    root = touch(tmp_path / "in", "001.nii.gz", "002.nii.gz", "02/a.nii.gz", "03/b.nii.gz")
+    table = csv(tmp_path / "t.csv", "No,Datum\n1,x\n2,x\n3,x\n")
+    message = "Row 2 of column 'No' lacks leading zeros.*give --id-column No"
+    with pytest.raises(CatalogError, match=message):
+        list_folder(root, table)
+    listing = list_folder(root, table, columns=Columns(id="No"))
+    assert by_id(listing) == {"1": root / "001.nii.gz", "3": root / "03/b.nii.gz"}
+    # 2 may be 002 or 02.
+    assert [each.series_id for each in listing.rejected] == ["2"]
+
+
+def test_a_report_is_no_identifier_and_is_not_repeated(tmp_path, images):
+    table = csv(tmp_path / "t.csv", f"id,text\na,{'Smith coughs. ' * 20}\n")
+    with pytest.raises(CatalogError, match=r"row 2, column 'text': a text of \d+ char") as caught:
+        list_folder(images, table, columns=Columns(id="text"))
+    assert "Smith" not in str(caught.value)
 
 
 def test_the_id_column_is_found_by_values_then_names(tmp_path, images):
@@ -213,7 +241,10 @@ def test_a_column_that_is_nearly_a_label_is_warned_about(tmp_path):
     text = "id,mass\n" + "".join(f"{n},{c}\n" for n, c in zip(names, cells, strict=True))
     listing = list_folder(root, csv(tmp_path / "t.csv", text))
     assert listing.labels == ()
-    assert "Column 'mass' looks like a label, but row 5" in listing.warnings[0]
+    assert (
+        "Column 'mass' looks like a label, but 1 of its cells (first in row 5)"
+        in listing.warnings[0]
+    )
 
 
 def test_splits_are_mapped_and_a_patient_has_one(tmp_path, images):
@@ -221,7 +252,7 @@ def test_splits_are_mapped_and_a_patient_has_one(tmp_path, images):
     listing = list_folder(images, csv(tmp_path / "t.csv", text))
     assert [study.split for study in listing.studies] == ["train", "valid", None]
     assert listing.studies[2].patient_id == "c.d"
-    assert "1 rows of column 'patient' are empty" in listing.warnings[0]
+    assert "1 cells of column 'patient' are empty, first in row 4" in listing.warnings[0]
     table = csv(tmp_path / "t.csv", "id,patient,split\na,p,train\nb,p,test\n")
     with pytest.raises(CatalogError, match="row 3, column 'split': the patient of row 2"):
         list_folder(images, table)
@@ -360,6 +391,13 @@ def test_what_was_understood_is_said_without_report_text(tmp_path, images):
     ):
         assert part in said
     assert "Smith" not in said
+
+
+def test_what_no_column_holds_is_said(tmp_path, images):
+    said = describe(list_folder(images, csv(tmp_path / "t.csv", "id,Bulgular\na,x\n")))
+    for line in ("patient  none  (--patient-column)", "report   none  (--report-column)"):
+        assert line in said
+    assert "labels   none  (--label-columns)" in said
 
 
 def test_the_command_line_gives_the_same_listing(tmp_path, images):

@@ -29,6 +29,19 @@ def test_every_usual_encoding_gives_the_same_cells(tmp_path, encoding):
     assert any("cp1252" in note for note in notes) == (encoding == "cp1252")
 
 
+def test_the_letters_beyond_ascii_show_a_wrong_encoding(tmp_path):
+    _, notes = read_any(write(tmp_path / "a.csv", "id,report\na,Größe über é\n", "cp1252"))
+    assert "if ß é ö ü look wrong" in notes[0]
+
+
+def test_turkish_is_not_read_as_icelandic(tmp_path):
+    path = write(tmp_path / "a.csv", "id,report\na,sağ akciğerde şüpheli\n", "cp1254")
+    with pytest.raises(CatalogError, match=r"Turkish \(cp1254\).*--encoding"):
+        read_any(path)
+    table, _ = read_any(path, encoding="cp1254")
+    assert table.rows[0][1]["report"] == "sağ akciğerde şüpheli"
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_the_delimiter_is_found(tmp_path, delimiter):
     text = f'id{delimiter}report\na{delimiter}"one, two; three"\n'
@@ -48,6 +61,15 @@ def test_excels_own_delimiter_line_is_understood(tmp_path):
     assert table.rows == ((3, {"id": "a", "x": "1"}),)
 
 
+def test_a_delimiter_line_without_one_is_no_delimiter(tmp_path):
+    assert read_any(write(tmp_path / "a.csv", "sep=\nid;x\na;1\n"))[0].columns == ("id", "x")
+
+
+def test_rows_of_cleared_cells_are_left_out(tmp_path):
+    table, _ = read_any(write(tmp_path / "a.csv", "id;x\na;1\n;\n ; \nb;2\n"))
+    assert [number for number, _ in table.rows] == [2, 5]
+
+
 def test_options_overrule(tmp_path):
     path = write(tmp_path / "a.csv", "id|x\na|é\n", "cp437")
     table, _ = read_any(path, encoding="cp437", delimiter="|")
@@ -61,7 +83,7 @@ def test_a_table_of_one_column_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"id,x\na,\x81\n", "neither UTF-8 nor cp1252"),
+        (b"id,x\na,\x81\n", "not text in cp1252"),
         ("id,x\na,1\n".encode("utf-16-le"), "zero bytes.*--encoding utf-16"),
         (b'id,x\na,"cut off\n', "not properly closed"),
         (b"id,x\na,1,2\n", "row 2 has 3 fields, the header 2"),
@@ -90,7 +112,19 @@ TABLE = Table(Path("t.csv"), ("id", "Emphysema"), ())
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0", 0), ("1.0", 1), ("1,0", 1), ("Yes", 1), ("ABSENT", 0), ("", None)],
+    [
+        ("0", 0),
+        ("1.0", 1),
+        ("1,0", 1),
+        ("Yes", 1),
+        ("ABSENT", 0),
+        ("", None),
+        ("Ja", 1),
+        ("NON", 0),
+        ("WAHR", 1),
+        ("Hayır", 0),
+        ("YANLIŞ", 0),
+    ],
 )
 def test_words_for_labels(text, value):
     assert label_value(TABLE, 2, "Emphysema", text) == value
@@ -102,7 +136,7 @@ def test_a_label_that_is_a_path_names_file_row_and_column():
 
 
 def test_a_sentence_in_a_label_cell_is_not_quoted():
-    with pytest.raises(CatalogError, match="a text of 31 characters") as caught:
+    with pytest.raises(CatalogError, match="the label of 31 characters") as caught:
         label_value(TABLE, 7, "Emphysema", "Patient Smith has no emphysema.")
     assert "Smith" not in str(caught.value)
 

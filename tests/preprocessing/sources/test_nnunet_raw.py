@@ -7,7 +7,7 @@ import pytest
 
 from tests.preprocessing.raw_dataset_factory import AFFINE, write_case, write_description
 from uvlm.errors import CatalogError, ImageError
-from uvlm.preprocessing.sources.nnunet_raw import find_dataset, ids_of, list_nnunet_raw
+from uvlm.preprocessing.sources.nnunet_raw import find_dataset, ids_of, list_nnunet_raw, series_in
 from uvlm.preprocessing.study import Scope
 
 LABELS = {"background": 0, "liver": 1, "tumour": 3}
@@ -106,6 +106,27 @@ def test_a_patient_of_the_validation_is_not_trained_on(root):
     (left_out,) = listing.excluded
     assert left_out.series_id == "train_1_a_1"
     assert "valid split" in left_out.reason
+
+
+def test_patients_of_folders_that_are_not_taken_are_not_trained_on_either(root):
+    write_case(root, "Tr", "train_1_a_1", IMAGE, MASK)
+    write_case(root, "Tr", "train_2_a_1", IMAGE, MASK)
+    write_case(root, "Val", "train_1_b_1", IMAGE, MASK)
+    write_case(root, "Ts", "train_2_b_1", IMAGE, None)
+    listing = list_nnunet_raw(root, splits=("train",))
+    assert [s.series_id for s in listing.studies] == ["a", "b"]
+    assert [s.series_id for s in listing.excluded] == ["train_1_a_1", "train_2_a_1"]
+    assert series_in(root)[-2:] == [("train_1_b_1", "valid"), ("train_2_b_1", "test")]
+
+
+def test_what_ct_rate_validates_on_is_not_trained_on(root):
+    write_case(root, "Tr", "valid_1_a_1", IMAGE, MASK)
+    write_case(root, "Tr", "valid_lesion", IMAGE, MASK)
+    listing = list_nnunet_raw(root)
+    assert [s.series_id for s in listing.studies] == ["a", "b", "valid_lesion"]
+    (left_out,) = listing.excluded
+    assert left_out.series_id == "valid_1_a_1"
+    assert "CT-RATE validates on it" in left_out.reason
 
 
 def test_the_parent_folder_will_do_where_there_is_one_dataset(root):

@@ -14,6 +14,7 @@ from uvlm.preprocessing.masks import StructureFolder
 from uvlm.preprocessing.sources import radgenome
 from uvlm.preprocessing.sources.radgenome import list_radgenome
 from uvlm.preprocessing.sources.radgenome_tables import millimetres
+from uvlm.preprocessing.study import Listing
 from uvlm.registry import CT_RATE_LABELS
 
 RIGHT = "lung/lung/right lung"
@@ -78,6 +79,10 @@ def release(tmp_path: Path) -> Path:
 def rows(release: Path, table: str = "vqa.csv", kind: str = "") -> list[tuple[str, ...]]:
     lines = list_radgenome(release).tables[table][1:]
     return [tuple(line[2:]) for line in lines if line[1] == kind or not kind]
+
+
+def rows_of(listing: Listing, table: str) -> list[tuple[str, ...]]:
+    return [tuple(line) for line in listing.tables[table][1:]]
 
 
 def test_a_report_is_its_sentences_once_each_the_whole_scan_last(release):
@@ -201,6 +206,20 @@ def test_volumes_may_come_from_ct_rate(tmp_path):
     touch(tmp_path / "flat" / V)
     flat = list_radgenome(folder, tables=folder, images=tmp_path / "flat")
     assert [study.image.files[0] for study in flat.studies] == [tmp_path / "flat" / V]
+
+
+def test_what_ct_rate_leaves_out_is_left_out_and_not_called_missing(tmp_path):
+    write(tmp_path / "release")
+    names = (V, "train_2_a_1.nii.gz")
+    for name in names:
+        number = name.split("_")[1]
+        touch(tmp_path / f"ct/dataset/train_fixed/train_{number}/train_{number}_a" / name)
+    listed = touch(tmp_path / "ct/dataset/metadata/no_chest_train.txt")
+    listed.write_text("train_1_a_1.nii.gz\n")
+    found = list_radgenome(tmp_path / "release", images=tmp_path / "ct")
+    assert (found.studies, found.rejected) == ((), ())
+    assert "no_chest_train.txt" in found.excluded[0].reason
+    assert rows_of(found, "vqa.csv") == rows_of(found, "regions.csv") == []
 
 
 def test_labels_only_where_their_table_is_given(release, tmp_path):

@@ -125,13 +125,15 @@ def test_splits_are_those_of_the_tables(made):
         "train", "val", "test",
     )}  # fmt: skip
     splits = {f"{study.series_id}.nii.gz": study.split for study in listing.studies}
-    assert {name for name, split in splits.items() if split == "train"} == names["train"]
+    excluded = {f"{each.series_id}.nii.gz": each.reason for each in listing.excluded}
+    scored = {name for name in names["train"] if name.startswith("valid_")}
+    assert scored
+    assert {name for name, split in splits.items() if split == "train"} == names["train"] - scored
     assert {name for name, split in splits.items() if split == "valid"} == names["val"]
-    excluded = {f"{each.series_id}.nii.gz" for each in listing.excluded}
-    assert excluded == names["test"]
-    assert {each.reason for each in listing.excluded} == {
-        "the masks of the test studies are not published"
-    }
+    assert excluded == (
+        dict.fromkeys(names["test"], "the masks of the test studies are not published")
+        | dict.fromkeys(scored, "CT-RATE validates on it, so that no other task may train on it")
+    )
 
 
 def test_what_must_stay_out_of_ct_rates_training_is_written_and_said(made):
@@ -146,7 +148,7 @@ def test_what_must_stay_out_of_ct_rates_training_is_written_and_said(made):
     }
     assert {row[0] for row in rows} == held_out
     assert all(series.startswith(f"{patient}_") for series, patient in rows)
-    assert "--held-out OUT/held_out.csv" in listing.warnings[0]
+    assert "--held-out held_out.csv" in listing.warnings[0]
 
 
 def test_findings_are_a_table(made):
@@ -197,8 +199,31 @@ def test_a_missing_airway_is_recorded_where_others_have_one(rex):
     assert (rejected.series_id, "atm22" in rejected.error) == (first, True)
 
 
+def test_a_folder_that_lacks_what_others_have_is_recorded(rex):
+    first, second, *rest = ids(listed(rex))
+    for series, names in ((first, ("heart", "aorta")), (second, ("thyroid_gland",))):
+        for name in names:
+            (rex / "anatomy/totalsegmentator" / series / f"{name}.nii.gz").unlink()
+    listing = listed(rex)
+    assert ids(listing) == [second, *rest]
+    (rejected,) = listing.rejected
+    assert rejected.series_id == first
+    assert "lacks aorta and 1 more, which other studies have" in rejected.error
+
+
+def test_findings_of_no_class_are_counted(rex):
+    assert not any("14 categories" in warning for warning in listed(rex).warnings)
+    entry = json.loads((rex / "dataset.json").read_text())["train"][0]
+    series = entry["name"].removesuffix(".nii.gz")
+    change(rex, series, categories={**entry["categories"], "0": "ground glas"})
+    (warning,) = [each for each in listed(rex).warnings if "14 categories" in each]
+    assert warning.startswith("1 of ")
+    assert "'ground glas' 1" in warning
+
+
 def test_vessels_of_hipas_are_found_in_both_layouts(rex):
-    for n, series in enumerate(ids(listed(rex))):
+    whole = listed(rex)
+    for n, series in enumerate([each.series_id for each in (*whole.studies, *whole.excluded)]):
         for name in ("artery", "vein"):
             target = rex / "anatomy/hipas" / (
                 f"{series}/{name}.nii.gz" if n % 2 else f"{series}_{name}.nii.gz"

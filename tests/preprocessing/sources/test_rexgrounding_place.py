@@ -116,6 +116,39 @@ def test_witnesses_that_contradict_each_other_are_refused(image):
     assert "nodule" not in str(error.value)
 
 
+EFFUSIONS = (ball(6, 38, 16, 3), ball(18, 38, 16, 3))
+"""Behind the right lung, where nothing that is seen tells the two positions apart."""
+
+
+def test_one_sentence_alone_does_not_turn_a_mask():
+    """It may be wrong, and a mask turned after it would agree with it for good."""
+    image = body(one=(EFFUSIONS[0], 10.0), two=(EFFUSIONS[1], 10.0))
+    texts = [Finding(n, f"Effusion {n} on the right.", "2e") for n in (0, 1)]
+    for turned in (False, True):
+        with pytest.raises(ImageError, match="do not differ clearly"):
+            placed(stack(EFFUSIONS[0], turned=turned), image, texts[:1])
+        bits, notes = placed(stack(*EFFUSIONS, turned=turned), image, texts)
+        np.testing.assert_array_equal(bits > 0, EFFUSIONS[0] | EFFUSIONS[1])
+        assert "by sides:" in notes[0]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_is_seen_contradicts_the_texts_before_it_is_clear(turned):
+    """A part of each nodule stands out, which is enough to doubt two sentences."""
+    whole = [ball(z, 15, 16, 3) for z in (6, 18)]
+    seen = [each & (np.arange(60) < 18) for each in whole]
+    image = body(one=(seen[0], -600.0), two=(seen[1], -600.0))
+    right = [Finding(n, "A nodule on the right.", "2d") for n in (0, 1)]
+    bits, notes = placed(stack(*whole, turned=turned), image, right)
+    np.testing.assert_array_equal(bits > 0, whole[0] | whole[1])
+    assert "by sides, edges:" in notes[0]
+    with pytest.raises(ImageError, match="do not differ clearly"):
+        placed(stack(*whole, turned=turned), image, [Finding(n, "", "2d") for n in (0, 1)])
+    left = [Finding(n, "A nodule on the left.", "2d") for n in (0, 1)]
+    with pytest.raises(ImageError, match="contradict each other"):
+        placed(stack(*whole, turned=turned), image, left)
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_user_may_decide(image, turned):
     expected = RIGHT[:, ::-1, ::-1] if turned else RIGHT

@@ -137,10 +137,7 @@ def list_abdomen_atlas(
     split: Split = "IID",
     *,
     masks: bool = True,
-    image_dir: Path | None = None,
-    mask_dir: Path | None = None,
-    meta_csv: Path | None = None,
-    split_dir: Path | None = None,
+    **elsewhere: Path | None,
 ) -> Listing:
     """What a folder of AbdomenAtlas 3.0 holds.
 
@@ -150,19 +147,18 @@ def list_abdomen_atlas(
         report: which report becomes `report`; cases without it are left out.
         split: which lists of training and test cases count.
         masks: without, labels come from the lesion volumes of the metadata (above 0).
-        image_dir, mask_dir, meta_csv, split_dir: of the four parts those that lie elsewhere.
+        elsewhere: parts that do not lie in `folder`, as `places_of` takes them.
 
     Raises:
         CatalogError: no image, a table that is given but cannot be used, a case in both lists.
         ConfigError: an unknown scope.
     """
     folder = Path(folder)
-    places = places_of(
-        folder, image_dir=image_dir, mask_dir=mask_dir, meta_csv=meta_csv, split_dir=split_dir
-    )
+    places = places_of(folder, **elsewhere)
     if not masks:
         places = replace(places, masks=None)
-    return list_places(places, name=source_name(folder), scopes=scopes, report=report, split=split)
+    name = source_name(folder)
+    return list_places(places, name=name, scopes=scopes, report=report, split=split)
 
 
 def places_of(

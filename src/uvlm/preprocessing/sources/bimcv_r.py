@@ -140,12 +140,13 @@ def _studies(
     for number, cells in table.rows:
         name = name_of(cells[columns.volume])
         first = seen.setdefault(name, number)
-        if first != number:
+        if name and first != number:
             found = f"{name!r} twice (first in row {first})"
             raise table.error(number, columns.volume, found, "Remove one of the rows.")
         report = clean_report(cells[columns.report])
         if name not in volumes or not report:
-            lack = "no report text" if name in volumes else f"no volume {name}.nii.gz below INPUT"
+            lack = f"no volume {name}.nii.gz below INPUT" if name else "no volume named"
+            lack = "no report text" if name in volumes else lack
             error = f"{table.path}: row {number}: {lack}. Add it, or remove the row."
             rejected.append(Rejection(series_id=name, source=table.path, error=error))
             continue

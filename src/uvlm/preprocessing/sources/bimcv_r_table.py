@@ -68,14 +68,35 @@ def find_table(
                 given, f"no column names the volumes below {folder}", "Give another table."
             )
         return table, notes
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".csv", ".xlsx")]
-    read = [read_any(path) for path in paths if not path.name.startswith((".", "~"))]
-    usable = [pair for pair in read if volume_column(pair[0], volumes) is not None]
+    usable, unread = [], []
+    for path in _tables_below(folder):
+        try:
+            pair = read_any(path)
+        except CatalogError as error:
+            unread.append(f"{error}")
+            continue
+        if volume_column(pair[0], volumes) is not None:
+            usable.append(pair)
     if len(usable) != 1:
-        names = ", ".join(str(pair[0].path) for pair in usable)
-        found = f"{len(usable)} tables that name its volumes: {names}" if usable else "no table"
-        raise CatalogError.about(folder, f"{found} ({len(paths)} looked at)", "Give it: --table.")
-    return usable[0]
+        names = "; ".join([*(str(table.path) for table, _ in usable), *unread])
+        found = (
+            f"{len(usable)} tables that name its volumes"
+            if usable
+            else "no table that names its volumes"
+        )
+        raise CatalogError.about(
+            folder, f"{found}: {names}" if names else found, "Give it: --table."
+        )
+    table, notes = usable[0]
+    return table, (*notes, *(f"Not looked into: {error}" for error in unread))
+
+
+def _tables_below(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in (".csv", ".xlsx") and not path.name.startswith((".", "~"))
+    ]
 
 
 def english_column(table: Table) -> str:

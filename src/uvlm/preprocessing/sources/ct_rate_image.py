@@ -18,18 +18,21 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from math import isclose
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from uvlm.errors import ImageError
 from uvlm.imaging.readers import read_volume
 from uvlm.imaging.volume import Volume
 from uvlm.preprocessing.sources.ct_rate_metadata import SeriesMetadata
-
-if TYPE_CHECKING:
-    from uvlm.imaging.audit import Audit
+from uvlm.preprocessing.sources.ct_rate_values import (
+    INTERCEPT_TOLERANCE,
+    hu_of,
+    known_offset,
+    like_hu,
+    sample_of,
+    scaled,
+)
 
 __all__ = ["CtRateImage"]
 
@@ -39,19 +42,6 @@ SAME_SPACING = 0.02
 UNSET = (1.0, 1.0, 1.0)
 """Spacing of a header that was never filled in, mm."""
 
-SAMPLE_VOXELS = 250_000
-"""To tell 0 from 1024 or 8192 above HU needs no more; the whole volume is audited afterwards."""
-
-AIR_HU = (-1100, -600)
-TISSUE_HU = (-100, 150)
-LEAST_SHARE = 0.01
-"""Of the voxels in each of the two; values off by 1024 or more have next to none in one of them."""
-
-KNOWN_INTERCEPTS = (1024.0, 8192.0)
-INTERCEPT_TOLERANCE = 30.0
-"""The audit's own: patients differ by this."""
-
-INT16 = np.iinfo(np.int16)
 REMEDY = (
     "Keep a file in the folder of its version (train or valid for 1, train_fixed or valid_fixed "
     "for 2) with the metadata table of its download, or download it again."
@@ -91,7 +81,7 @@ class CtRateImage:
                 or it is version 1 and the metadata table does not tell what is needed.
         """
         volume = read_volume(self.path)
-        sample = _sample(volume)
+        sample = sample_of(volume)
         folder, header, values = self._folder(), self._header(volume), self._glance(sample)
         votes = _votes(folder, header, values)
         if values not in votes or _opposed(votes):
@@ -132,9 +122,9 @@ class CtRateImage:
     def _glance(self, sample: Volume) -> _Witness:
         """What the values are if they are plainly one or the other."""
         stored, meta = sample.array, self.metadata
-        if _like_hu(stored):
+        if like_hu(stored):
             return _Witness(2, "the values are HU", "values")
-        if meta is not None and _like_hu(_scaled(stored, meta)):
+        if meta is not None and like_hu(scaled(stored, meta)):
             return _Witness(1, "", "values")
         return _Witness(None, "", "values")
 
@@ -145,7 +135,7 @@ class CtRateImage:
         stored = audit(sample)
         if stored.usable:
             return _Witness(2, "the values are HU", "values")
-        offset = _known_offset(stored)
+        offset = known_offset(stored)
         words = f"the values are {offset or 0:g} above HU"
         if self.metadata is None:
             if offset is not None:
@@ -153,12 +143,12 @@ class CtRateImage:
             raise ImageError(f"{self.path}: {stored.reason}")
         if offset is not None and self._explains(offset):
             return _Witness(1, words, "values")
-        scaled = audit(replace(sample, array=np.rint(_scaled(sample.array, self.metadata))))
-        if not scaled.usable:
+        after = audit(replace(sample, array=np.rint(scaled(sample.array, self.metadata))))
+        if not after.usable:
             raise ImageError(
                 f"{self.path}: the values are not HU, and slope {self.metadata.slope:g} with "
                 f"intercept {self.metadata.intercept:g} of the metadata table do not make them HU. "
-                f"As stored: {stored.reason} After both: {scaled.reason}"
+                f"As stored: {stored.reason} After both: {after.reason}"
             )
         if offset is None:
             words = "slope and intercept of the metadata table make the values HU"
@@ -192,7 +182,7 @@ class CtRateImage:
             notes=(),
             details=volume.provenance.details | {"slope": meta.slope, "intercept": meta.intercept},
         )
-        array = _hu(volume.array, meta)
+        array = hu_of(volume.array, meta)
         whole = _noted(Volume(array=array, affine=meta.affine, provenance=source), note)
         if slices not in (None, z):
             return _noted(whole, "The number of slices is not that of the metadata table.")
@@ -203,34 +193,6 @@ class CtRateImage:
         meta = self.metadata
         near = meta is not None and abs(offset + meta.intercept) <= INTERCEPT_TOLERANCE
         return near and meta is not None and meta.slope == 1.0
-
-
-def _hu(stored: NDArray[Any], meta: SeriesMetadata) -> NDArray[np.int16]:
-    """HU of stored values; int16 ones may be changed in place.
-
-    Slab by slab: no copy of the volume in a wider type.
-    """
-    whole = meta.slope == 1.0 and meta.intercept.is_integer()
-    if stored.dtype == np.int16 and whole and abs(meta.intercept) <= INT16.max:
-        ends = (int(stored.min()) + meta.intercept, int(stored.max()) + meta.intercept)
-        if INT16.min <= ends[0] and ends[1] <= INT16.max:
-            # Every real study comes this way.
-            stored += np.int16(meta.intercept)
-            return stored
-    hu = np.empty(stored.shape, np.int16)
-    for z, slab in enumerate(stored):
-        hu[z] = np.rint(_scaled(slab, meta)).clip(INT16.min, INT16.max)
-    return hu
-
-
-def _scaled(stored: NDArray[Any], meta: SeriesMetadata) -> NDArray[np.float32]:
-    return stored.astype(np.float32) * np.float32(meta.slope) + np.float32(meta.intercept)
-
-
-def _like_hu(values: NDArray[Any]) -> bool:
-    """Whether there is air or lung, and soft tissue, where HU have them."""
-    inside = (np.mean((values > low) & (values < high)) for low, high in (AIR_HU, TISSUE_HU))
-    return all(share >= LEAST_SHARE for share in inside)
 
 
 def _alike(here: Sequence[float], there: Sequence[float]) -> bool:
@@ -259,18 +221,3 @@ def _joined(witnesses: list[_Witness]) -> str:
 def _noted(volume: Volume, *notes: str) -> Volume:
     notes = (*volume.provenance.notes, *filter(None, notes))
     return replace(volume, provenance=replace(volume.provenance, notes=notes))
-
-
-def _known_offset(found: Audit) -> float | None:
-    """How far above HU the values are, if it is by an intercept in use."""
-    if found.verdict != "shifted" or found.offset is None:
-        return None
-    near = (abs(found.offset - known) <= INTERCEPT_TOLERANCE for known in KNOWN_INTERCEPTS)
-    return found.offset if any(near) else None
-
-
-def _sample(volume: Volume) -> Volume:
-    """Every n-th voxel along each axis, so that about `SAMPLE_VOXELS` remain."""
-    step = max(1, int((volume.array.size / SAMPLE_VOXELS) ** (1 / 3)))
-    steps = np.diag([step, step, step, 1.0])
-    return replace(volume, array=volume.array[::step, ::step, ::step], affine=volume.affine @ steps)

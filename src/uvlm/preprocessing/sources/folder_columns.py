@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,14 +27,25 @@ ID_NAMES = (
 
 NAMES: dict[str, tuple[str, ...]] = {
     "case": ("caseid", "case", "studyid", "study", "accessionno", "accessionnumber"),
-    "patient": ("patientid", "patient", "subjectid", "subject", "mrn"),
+    "patient": (
+        "patientid",
+        "patient",
+        "patientenid",
+        "subjectid",
+        "subject",
+        "mrn",
+        "hastano",
+        "hasta",
+    ),
     "split": ("split", "partition"),
 }
 """Usual names of other columns."""
 
 FINDINGS = ("findings", "findingsen", "befund")
 IMPRESSION = ("impression", "impressions", "impressionsen", "conclusion", "beurteilung")
-REPORT = ("report", "reporttext", "radiologyreport", "reporten", "text")
+REPORT = (
+    "report", "reporttext", "radiologyreport", "reporten", "text", "compterendu", "rapor",
+)  # fmt: skip
 
 NEARLY = 0.8
 """Share of label-like cells from which a column is worth a warning when it is not a label."""
@@ -119,8 +131,8 @@ def _find_id(table: Table, files: Index) -> tuple[str, str]:
         raise CatalogError.about(
             table.path,
             f"no column names the CTs below {files.root}",
-            "Name the column with --id-column, or one of relative paths with --path-column. "
-            f"Columns found: {', '.join(table.columns)}.",
+            f"{_short_numbers(table, files)}Name the column with --id-column, or one of relative "
+            f"paths with --path-column. Columns found: {', '.join(table.columns)}.",
         )
     best = [column for column, score in scores.items() if score == max(scores.values())]
     usual = _by_name(table, ID_NAMES, taken=set(table.columns) - set(best))
@@ -132,6 +144,21 @@ def _find_id(table: Table, files: Index) -> tuple[str, str]:
         )
     chosen = usual or best[0]
     return chosen, f"{scores[chosen][1]} of its values name files"
+
+
+def _short_numbers(table: Table, files: Index) -> str:
+    """A sentence on the first column whose numbers name CTs but for leading zeros; "" for none.
+
+    Not taken by itself: the numbers 1, 2, 3 of the rows would meet any CTs named 001, 002, 003.
+    """
+    for column in table.columns:
+        for number, cells in table.rows:
+            if files.with_zeros(cells[column]):
+                return (
+                    f"Row {number} of column {column!r} lacks leading zeros, which Excel drops, to "
+                    f"name one; if it is the column, give --id-column {shlex.quote(column)}. "
+                )
+    return ""
 
 
 def _report(table: Table, told: tuple[str, ...], taken: set[str]) -> tuple[str, ...]:
@@ -175,7 +202,8 @@ def _labels(
             found.append(column)
         elif 1 - len(odd) / len(filled) >= NEARLY:
             warnings.append(
-                f"Column {column!r} looks like a label, but row {odd[0]} and {len(odd) - 1} others "
-                "are not 0, 1 or empty, so it is not used. Correct them if it is one."
+                f"Column {column!r} looks like a label, but {len(odd)} of its cells (first in row "
+                f"{odd[0]}) are not 0, 1, yes, no or empty, so it is not used. If it is one, "
+                "correct them."
             )
     return tuple(found), "all their cells are 0, 1 (or yes, no) or empty", tuple(warnings)

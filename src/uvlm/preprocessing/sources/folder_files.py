@@ -8,7 +8,7 @@ files, prepared `.b2nd` files and everything that is no CT are passed over.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -138,6 +138,7 @@ class Index:
     def __init__(self, root: Path, paths: Iterable[Path]) -> None:
         self.root = root
         self._steps: list[dict[str, list[Path]]] = [{} for _ in range(6)]
+        self._zeros: dict[str, set[str]] = {}
         for path in paths:
             relative = PurePosixPath(path.relative_to(root).as_posix())
             whole, plain = str(relative), stem_of(relative.name) == relative.name
@@ -146,6 +147,9 @@ class Index:
             exact = {key for key in named if "/" in key or not plain}
             bare = {str(relative.with_name(stem_of(relative.name))), stem_of(relative.name)}
             holders = {up.name for up in relative.parents} | {str(up) for up in relative.parents}
+            for key in {stem_of(relative.name), *holders}:
+                if key.startswith("0") and key.isdigit():
+                    self._zeros.setdefault(key.lstrip("0") or "0", set()).add(key)
             for step, keys in enumerate((exact, bare, holders - {"", "."})):
                 for key in keys:
                     self._steps[step].setdefault(key, []).append(path)
@@ -168,8 +172,11 @@ class Index:
                 return tuple(found)
         return ()
 
-    def nearest(self, name: str) -> str | None:
-        """A path whose name differs from `name` by leading zeros only, as spreadsheets drop."""
-        bare = stem_of(name).lstrip("0")
-        names: Mapping[str, list[Path]] = self._steps[1]
-        return next((key for key in names if key.lstrip("0") == bare and "/" not in key), None)
+    def with_zeros(self, name: str) -> str | None:
+        """The one name a number means once leading zeros, which spreadsheets drop, are put back.
+
+        None where the number is a name as it is, where none or several names come into question.
+        """
+        number = name.strip()
+        found = self._zeros.get(number, ()) if number.isdigit() else ()
+        return next(iter(found)) if len(found) == 1 and not self.find(number) else None

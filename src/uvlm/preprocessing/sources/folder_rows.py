@@ -1,21 +1,32 @@
-"""From the rows of the user's table, or the files alone, to studies. Opens no volume."""
+"""From the rows of the user's table, or the files alone, to studies and their masks.
+
+Opens no volume. Masks are one multi-label file per study, or one folder of structure files.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from uvlm.errors import CatalogError
 from uvlm.preprocessing.sources.folder_columns import Roles, report_of
-from uvlm.preprocessing.sources.folder_files import Files, Index, is_absolute, stem_of
+from uvlm.preprocessing.sources.folder_files import Files, Index, find_files, is_absolute, stem_of
 from uvlm.preprocessing.sources.folder_table import label_value, parse_split
-from uvlm.preprocessing.study import Exclusion, Rejection, Study, VolumeFile
-from uvlm.preprocessing.table import Table
+from uvlm.preprocessing.sources.structures import number_masks
+from uvlm.preprocessing.study import Exclusion, Rejection, Scope, Study, VolumeFile
+from uvlm.preprocessing.table import Table, quoted
 
-__all__ = ["Draft", "Rows", "from_files", "from_table", "inside"]
+__all__ = ["Draft", "Rows", "from_files", "from_table", "inside", "with_masks"]
 
 Cells = Mapping[str, str]
+
+LONGEST_ID = 255
+"""Characters; no file has a longer name, and what is longer may be a report."""
+
+MASK_NAMES = ("labels.json", "dataset.json")
+"""Where names of values are looked for beside the masks."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +68,10 @@ def from_files(files: Files) -> Rows:
     )
 
 
-def _no_patients(why: str) -> str:
+def _no_patients(why: str, which: str = "every study") -> str:
     return (
-        f"Patients are unknown ({why}): every study counts as a patient of its own, and scans of "
-        "one patient may end up on both sides of the split."
+        f"Patients are unknown ({why}): {which} counts as a patient of its own, and scans of one "
+        "patient may end up on both sides of the split."
     )
 
 
@@ -105,7 +116,7 @@ def from_table(table: Table, roles: Roles, files: Files) -> Rows:
         roles=roles,
         rejected=tuple(rejected),
         excluded=excluded,
-        warnings=tuple(_warnings(table, roles)),
+        warnings=tuple(_warnings(table, roles, index)),
     )
 
 
@@ -124,6 +135,9 @@ def _ids(table: Table, roles: Roles) -> dict[int, str]:
         value = cells[column].replace("\\", "/").removeprefix("./").rstrip("/")
         if is_absolute(value):
             value = value.rsplit("/", 1)[-1]
+        if len(value) > LONGEST_ID:
+            found, remedy = f"a text {quoted(value)}", "Name the column of identifiers."
+            raise table.error(number, column, found, remedy)
         name = stem_of(value).replace("/", "_")
         # Not told apart by case: some file systems cannot.
         first = seen.setdefault(name.casefold(), number) if name else number
@@ -169,7 +183,7 @@ def _locate(number: int, cells: Cells, roles: Roles, files: Files, index: Index)
     name = _cell(cells, roles, "id")
     if not name:
         return "no id in it. Fill it in, or remove the row"
-    matches = index.find(name)
+    matches = index.find(name) or index.find(index.with_zeros(name) or "")
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -178,19 +192,18 @@ def _locate(number: int, cells: Cells, roles: Roles, files: Files, index: Index)
             f"{len(matches)} CTs may be {name!r}: {shown}. If some are masks, name their folder "
             "with --masks; otherwise give a column of paths"
         )
-    near = index.nearest(name)
-    hint = f"; there is {near!r}, so leading zeros may be lost in the table" if near else ""
-    return f"no file or folder named {name!r}{hint}. Correct the name, or remove the row"
+    return f"no file or folder named {name!r}. Correct the name, or remove the row"
 
 
 def inside(root: Path, relative: str) -> Path | None:
-    """A path below `root` that exists; None for any other."""
+    """A path below `root` that exists, also through the user's links; None for any other."""
     path = root / relative.replace("\\", "/")
+    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
+        return None
     try:
-        exists = path.exists() and path.resolve().is_relative_to(root.resolve())
+        return path if path.exists() else None
     except (OSError, ValueError):
         return None
-    return path if exists and ".." not in path.relative_to(root).parts else None
 
 
 def _draft(
@@ -214,9 +227,115 @@ def _draft(
     return Draft(study, tuple(key for key in keys if key), _cell(cells, roles, "mask"))
 
 
-def _warnings(table: Table, roles: Roles) -> list[str]:
-    column = roles.single.get("patient")
-    if column is None:
-        return [_no_patients("no column names them")]
-    empty = sum(not cells[column] for _, cells in table.rows)
-    return [_no_patients(f"{empty} rows of column {column!r} are empty")] if empty else []
+def _warnings(table: Table, roles: Roles, index: Index) -> list[str]:
+    warnings = []
+    patient, name = roles.single.get("patient"), roles.single.get("id")
+    empty = [number for number, cells in table.rows if patient and not cells[patient]]
+    if patient is None:
+        warnings.append(_no_patients("no column names them"))
+    if empty:
+        why = f"{len(empty)} cells of column {patient!r} are empty, first in row {empty[0]}"
+        warnings.append(_no_patients(why, "each of these studies"))
+    by_name = name if "path" not in roles.single else None
+    short = [number for number, cells in table.rows if by_name and index.with_zeros(cells[by_name])]
+    if short:
+        warnings.append(
+            f"{len(short)} numbers of column {name!r} (first in row {short[0]}) lack leading "
+            "zeros, as Excel drops them; they were met with the CTs whose names have them."
+        )
+    return warnings
+
+
+@dataclass(frozen=True)
+class MaskFolder:
+    """Where the masks are."""
+
+    root: Path
+    index: Index
+    names: Path | None
+    """JSON file with the names of the values; None where masks are folders of structures."""
+
+    def find(self, keys: Iterable[str]) -> tuple[Path, ...]:
+        """What the first of `keys` that means anything may mean."""
+        return next((found for key in keys if (found := self.index.find(key))), ())
+
+
+def with_masks(
+    drafts: Sequence[Draft], root: Path, masks: Path | None, names: Path | None
+) -> tuple[tuple[Study, ...], tuple[Scope, ...], tuple[Rejection, ...]]:
+    """The studies with their masks, how these are numbered, and the studies that are unclear.
+
+    A study without a mask stays, without one.
+
+    Args:
+        root: of the CTs; paths of a mask column lie below `masks`, or below this without it.
+
+    Raises:
+        CatalogError: no usable mask at all.
+    """
+    by_column = any(draft.mask_path for draft in drafts)
+    if masks is None and not by_column:
+        return tuple(draft.study for draft in drafts), (), ()
+    where = masks or root
+    opened = None if by_column or masks is None else open_masks(masks, names)
+    paths: dict[str, Path | None] = {}
+    rejected = []
+    for draft in drafts:
+        found = _mask_of(draft, where, opened)
+        if isinstance(found, str):
+            name = draft.study.series_id
+            error = f"{where}: {found}"
+            rejected.append(Rejection(series_id=name, source=where, error=error))
+        else:
+            paths[draft.study.series_id] = found
+    present = [path for path in paths.values() if path is not None]
+    if not present:
+        raise CatalogError.about(
+            where,
+            "no mask there is named as any of the CTs",
+            "Name the masks as the CTs, or give their paths in a column (--mask-column).",
+        )
+    sources, scope = number_masks(present, names if opened is None else opened.names, where)
+    studies = []
+    for draft in drafts:
+        path = paths.get(draft.study.series_id)
+        if draft.study.series_id in paths:
+            studies.append(replace(draft.study, mask=None if path is None else sources[path]))
+    return tuple(studies), (scope,), tuple(rejected)
+
+
+def _mask_of(draft: Draft, where: Path, opened: MaskFolder | None) -> Path | str | None:
+    """The mask of a study, None where there is none, or why it is unclear."""
+    name = draft.study.series_id
+    if opened is None:
+        path = inside(where, draft.mask_path) if draft.mask_path else None
+        if draft.mask_path and path is None:
+            return f"the path of the mask of {name} leads nowhere below it. Correct it."
+        return path
+    found = opened.find(draft.mask_keys)
+    if len(found) > 1:
+        shown = ", ".join(path.relative_to(where).as_posix() for path in found[:3])
+        return f"{len(found)} masks may be that of {name}: {shown}. Use --mask-column."
+    return found[0] if found else None
+
+
+def open_masks(root: Path, names: Path | None = None) -> MaskFolder:
+    """A folder of masks: of multi-label files where the values have names, else of folders.
+
+    Raises:
+        CatalogError: no such folder, no mask in it, or files of unknown values.
+    """
+    files = find_files(root).volumes
+    if not files:
+        raise CatalogError.about(root, "no mask file in it", "Check --masks.")
+    names = names or next((root / name for name in MASK_NAMES if (root / name).is_file()), None)
+    if names is not None:
+        return MaskFolder(root, Index(root, files), names)
+    if any(path.parent == root for path in files):
+        raise CatalogError.about(
+            root,
+            "mask files without the names of their values",
+            'Give them with --mask-labels: a JSON such as {"1": "liver"}, or nnU-Net\'s '
+            "dataset.json.",
+        )
+    return MaskFolder(root, Index(root, sorted({path.parent for path in files})), None)

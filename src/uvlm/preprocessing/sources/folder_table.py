@@ -6,27 +6,27 @@ Read as strictly as the tables of the public datasets; what had to be decided is
 from __future__ import annotations
 
 import codecs
-import csv
-import io
 from pathlib import Path
 
 from uvlm.errors import CatalogError
 from uvlm.preprocessing.spreadsheet import read_spreadsheet
-from uvlm.preprocessing.table import Table
+from uvlm.preprocessing.table import DELIMITERS, Table, find_delimiter, quoted, read_table
 
 __all__ = ["label_value", "parse_split", "read_any", "value_of_word"]
 
-LONGEST_CELL = 1 << 24
-"""Characters; a quote that is never closed swallows the rest of a file up to here."""
+TURKISH = frozenset("ĞİŞğış".encode("cp1254"))
+"""The only bytes that cp1252 reads otherwise than cp1254: as Icelandic letters."""
 
-DELIMITERS = (",", ";", "\t")
-NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
+MOST_LETTERS = 20
 
 WORDS: dict[str, float] = {
     "0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "0,0": 0.0, "1,0": 1.0,
     "no": 0.0, "yes": 1.0, "false": 0.0, "true": 1.0, "absent": 0.0, "present": 1.0,
+    "nein": 0.0, "ja": 1.0, "falsch": 0.0, "wahr": 1.0,
+    "non": 0.0, "oui": 1.0, "faux": 0.0, "vrai": 1.0,
+    "hayır": 0.0, "hayir": 0.0, "evet": 1.0, "yanlış": 0.0, "yanliş": 0.0, "doğru": 1.0,
 }  # fmt: skip
-"""What a label's cell may say, in lower case."""
+"""What a label's cell may say, in lower case; Excel writes TRUE in the language it speaks."""
 
 SPLITS = {
     "train": "train", "training": "train", "valid": "valid", "val": "valid",
@@ -44,7 +44,8 @@ def read_any(
         delimiter: of a CSV; without it the one of comma, semicolon and tab that fits all rows.
 
     Raises:
-        CatalogError: as `read_table` and `read_spreadsheet`; or an option that does not apply.
+        CatalogError: as `read_table` and `read_spreadsheet`; an option that does not apply; or an
+            encoding that cannot be found out.
     """
     if path.suffix.lower() in (".xlsx", ".xlsm", ".xls"):
         if encoding or delimiter:
@@ -54,114 +55,60 @@ def read_any(
         return read_spreadsheet(path, sheet), ()
     if sheet is not None:
         raise CatalogError.about(path, "no Excel file, so no sheets", "Leave --sheet out.")
-    text, notes = _decode(path, encoding)
-    lines = text.splitlines(keepends=True)
-    skipped = 0
-    if lines and lines[0].strip().lower()[:4] == "sep=":
-        # Excel's own way to say the delimiter.
-        delimiter = delimiter or lines[0].strip()[4:5] or None
-        skipped = 1
-    body = "".join(lines[skipped:])
-    chosen = delimiter or _sniff(body)
-    if chosen != ",":
-        notes += (f"{path.name}: fields are separated by {NAMES.get(chosen, repr(chosen))}.",)
-    return _parse(path, body, chosen, skipped), notes
-
-
-def _decode(path: Path, encoding: str | None) -> tuple[str, tuple[str, ...]]:
+    if delimiter is not None and len(delimiter) != 1:
+        raise CatalogError.about(path, f"delimiter {delimiter!r}", "Give one character.")
     try:
         data = path.read_bytes()
+        encoding = encoding or _encoding_of(path, data)
+        text = data.decode(encoding)
     except OSError as error:
         raise CatalogError.about(
             path, f"cannot be read ({error.strerror})", "Check the path."
         ) from None
-    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    chosen = encoding or ("utf-16" if marked else "utf-8-sig")
-    note = ""
-    try:
-        text = data.decode(chosen)
     except LookupError:
         raise CatalogError.about(
             path, f"unknown encoding {encoding!r}", "Use utf-8, utf-16 or cp1252."
         ) from None
-    except UnicodeDecodeError:
-        if encoding or marked:
-            raise CatalogError.about(
-                path, f"not text in {chosen}", "Save it as CSV (UTF-8), or give --encoding."
-            ) from None
-        note = f"{path.name}: not UTF-8, read as cp1252 (Western European Windows)."
-        try:
-            text = data.decode("cp1252")
-        except UnicodeDecodeError:
-            raise CatalogError.about(
-                path, "neither UTF-8 nor cp1252 text", "Save it as CSV (UTF-8), or give --encoding."
-            ) from None
+    except UnicodeError:
+        raise CatalogError.about(
+            path, f"not text in {encoding}", "Save it as CSV (UTF-8), or give --encoding."
+        ) from None
     if "\0" in text:
         raise CatalogError.about(
             path,
-            f"no text in {'cp1252' if note else chosen}: it holds zero bytes",
+            f"no text in {encoding}: it holds zero bytes",
             "Give --encoding utf-16, or save it as CSV (UTF-8).",
         )
-    return text, (note,) if note else ()
+    chosen = delimiter or find_delimiter(text)
+    return read_table(path, encoding=encoding, delimiter=chosen), _notes(text, encoding, chosen)
 
 
-def _sniff(text: str) -> str:
-    """The delimiter under which all rows are as long as the header; else the header's longest."""
-    best, most = ",", (False, 1)
-    for delimiter in DELIMITERS:
-        try:
-            lengths = [len(cells) for cells in _reader(text, delimiter) if cells]
-        except csv.Error:
-            lengths = [len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)))]
-            lengths.append(-1)
-        if not lengths or lengths[0] < 2:
-            continue
-        score = (len(set(lengths)) == 1, lengths[0])
-        if score > most:
-            best, most = delimiter, score
-    return best
-
-
-def _reader(text: str, delimiter: str) -> list[list[str]]:
-    limit = csv.field_size_limit(LONGEST_CELL)
+def _encoding_of(path: Path, data: bytes) -> str:
+    """UTF-16 with a mark, UTF-8, else cp1252 where no other Windows encoding is as likely."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
     try:
-        return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _parse(path: Path, text: str, delimiter: str, skipped: int) -> Table:
-    if len(delimiter) != 1:
-        raise CatalogError.about(path, f"delimiter {delimiter!r}", "Give one character.")
-    try:
-        records = [
-            (number, [cell.strip() for cell in cells])
-            for number, cells in enumerate(_reader(text, delimiter), 1 + skipped)
-            if cells
-        ]
-    except csv.Error as error:
+        data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if not TURKISH & set(data):
+            return "cp1252"
         raise CatalogError.about(
             path,
-            f"a quoted field is not properly closed ({error})",
-            "Copy or export the file again; it looks cut off.",
+            "not UTF-8, and either Turkish (cp1254) or Western European (cp1252)",
+            "Say which with --encoding, or save it as CSV (UTF-8).",
         ) from None
-    if not records:
-        raise CatalogError.about(path, "empty", "Give a table with a header row.")
-    columns = tuple(records[0][1])
-    for column in columns:
-        if columns.count(column) > 1:
-            raise CatalogError.about(
-                path, f"row {records[0][0]}: column {column!r} twice", "Rename one of them."
-            )
-    for number, cells in records[1:]:
-        if len(cells) != len(columns):
-            raise CatalogError.about(
-                path,
-                f"row {number} has {len(cells)} fields, the header {len(columns)}",
-                "Repair the row: cut off, quotes missing, or another delimiter (--delimiter).",
-            )
-    rows = tuple((number, dict(zip(columns, cells, strict=True))) for number, cells in records[1:])
-    return Table(path, columns, tuple(row for row in rows if any(row[1].values())))
+    return "utf-8-sig"
+
+
+def _notes(text: str, encoding: str, delimiter: str) -> tuple[str, ...]:
+    """What was decided; letters show a wrong encoding, and give away no text."""
+    notes = []
+    if encoding == "cp1252":
+        letters = " ".join(sorted({letter for letter in text if letter > "\x7f"})[:MOST_LETTERS])
+        notes.append(f"not UTF-8, read as cp1252; if {letters} look wrong, give --encoding.")
+    if delimiter != ",":
+        notes.append(f"fields are separated by {DELIMITERS.get(delimiter, repr(delimiter))}.")
+    return tuple(notes)
 
 
 def value_of_word(text: str) -> float | None:
@@ -175,16 +122,8 @@ def label_value(table: Table, row: int, column: str, text: str) -> float | None:
     Raises:
         CatalogError: anything but 0, 1, yes, no, true, false, present, absent; names the cell.
     """
-    if not text:
-        return None
     value = value_of_word(text)
-    if value is None:
-        # A sentence may be part of a report, which no error quotes.
-        short = len(text) <= 40 and len(text.split()) <= 2
-        shown = repr(text) if short else f"a text of {len(text)} characters"
-        remedy = "Use 0, 1 (or yes, no, true, false, present, absent), or empty for unknown."
-        raise table.error(row, column, f"the label {shown}", remedy)
-    return value
+    return table.label(row, column, text) if value is None else value
 
 
 def parse_split(table: Table, row: int, column: str, text: str) -> str | None:
@@ -199,5 +138,5 @@ def parse_split(table: Table, row: int, column: str, text: str) -> str | None:
         return SPLITS[text.lower()]
     except KeyError:
         raise table.error(
-            row, column, f"the split {text[:40]!r}", f"Use one of {', '.join(SPLITS)}, or empty."
+            row, column, f"the split {quoted(text)}", f"Use one of {', '.join(SPLITS)}, or empty."
         ) from None

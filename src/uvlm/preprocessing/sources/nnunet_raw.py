@@ -30,6 +30,7 @@ __all__ = [
     "list_nnunet_raw",
     "read_classes",
     "scope_of",
+    "series_in",
 ]
 
 PARTS = {"Tr": "train", "Val": "valid", "Ts": "test"}
@@ -68,7 +69,7 @@ def list_nnunet_raw(
         scopes = (scope_of("all", classes),)
     else:
         scopes = tuple(_renumbered(root, scope, classes, names) for scope in scopes)
-    found = _Found(ending=str(described.get("file_ending", ".nii.gz")), known=_values(classes))
+    found = _Found(ending=_ending(described), known=_values(classes))
     divided = (root / "imagesVal").is_dir()
     for part, split in PARTS.items():
         if split in splits:
@@ -79,7 +80,8 @@ def list_nnunet_raw(
             f"no image named like CASE_0000{found.ending} in imagesTr",
             "Check the path and file_ending of dataset.json.",
         )
-    studies, leaks = keep_apart(found.studies)
+    others = ((ids_of(series_id)[1], split) for series_id, split in series_in(root))
+    studies, leaks = keep_apart(found.studies, others)
     return Listing(
         name=root.name,
         region=region,
@@ -111,6 +113,26 @@ def find_dataset(folder: Path, dataset_id: int | None = None) -> Path:
     )
 
 
+def series_in(root: Path) -> list[tuple[str, str]]:
+    """(series, split) of all images of a dataset, with or without a mask."""
+    ending = _ending(_description(root))
+    return [
+        (series_id, split)
+        for part, split in PARTS.items()
+        for series_id, _ in _images(root, part, ending)
+    ]
+
+
+def _ending(described: Mapping[str, Any]) -> str:
+    return str(described.get("file_ending", ".nii.gz"))
+
+
+def _images(root: Path, part: str, ending: str) -> list[tuple[str, Path]]:
+    """(series, file) of `images<part>`."""
+    files = sorted((root / f"images{part}").glob(f"*{ending}"))
+    return [(path.name.removesuffix(ending).removesuffix("_0000"), path) for path in files]
+
+
 def ids_of(series_id: str) -> tuple[str, str]:
     """(case, patient) of a series: CT-RATE's `train_1_a_1` is scan `train_1_a` of `train_1`."""
     named = _CT_RATE.fullmatch(series_id)
@@ -129,8 +151,8 @@ def scope_of(name: str, classes: Mapping[str, int]) -> Scope:
 def keep_apart(
     studies: Iterable[Study], others: Iterable[tuple[str, str]] = ()
 ) -> tuple[tuple[Study, ...], tuple[Exclusion, ...]]:
-    """Leave out training studies of patients who are also in validation or test, and validation
-    studies of patients who are also in the test.
+    """Leave out training studies of patients who are also in validation or test, validation studies
+    of patients who are also in the test, and training studies on which CT-RATE validates.
 
     Args:
         others: (patient, split) of further studies, which are not among `studies`
@@ -145,12 +167,19 @@ def keep_apart(
     kept, left_out = [], []
     for study in studies:
         split = SPLITS[last[study.patient_id]]
-        if split == (study.split or "train"):
-            kept.append(study)
-        else:
+        if split != (study.split or "train"):
             reason = f"another scan of the patient is in the {split} split"
-            left_out.append(Exclusion(series_id=study.series_id, reason=reason))
+        elif split == "train" and _validates_ct_rate(study.series_id):
+            reason = "CT-RATE validates on it, so that no other task may train on it"
+        else:
+            kept.append(study)
+            continue
+        left_out.append(Exclusion(series_id=study.series_id, reason=reason))
     return tuple(kept), tuple(left_out)
+
+
+def _validates_ct_rate(series_id: str) -> bool:
+    return series_id.startswith("valid_") and _CT_RATE.fullmatch(series_id) is not None
 
 
 def _description(root: Path) -> dict[str, Any]:
@@ -238,11 +267,9 @@ class _Found:
     def add(self, root: Path, part: str, split: str | None) -> None:
         """The cases of `images<part>`, those without a mask sorted out."""
         masks = root / f"labels{part}"
-        for image in sorted((root / f"images{part}").glob(f"*{self.ending}")):
-            stem = image.name.removesuffix(self.ending)
-            series_id = stem.removesuffix("_0000")
+        for series_id, image in _images(root, part, self.ending):
             mask = masks / f"{series_id}{self.ending}"
-            if stem == series_id:
+            if image.name == mask.name:
                 error = f"{image}: not named like CASE_0000{self.ending}. Rename or remove it."
                 self.rejected.append(Rejection(series_id=series_id, source=image, error=error))
             elif not masks.is_dir() and split == "test":

@@ -120,7 +120,7 @@ def list_radgenome(
         studies=tuple(studies),
         scopes=scopes if any(study.mask for study in studies) else (),
         extra_columns=("disorders",),
-        rejected=(*_missing(regions, by_series, images or folder), *volumes.rejected),
+        rejected=(*_missing(regions, volumes, images or folder), *volumes.rejected),
         excluded=(*volumes.excluded, *_unnamed(by_series, regions)),
         tables={
             "regions.csv": _region_rows(studies, regions),
@@ -156,7 +156,8 @@ def _is_named(folder: Path) -> bool:
     return any((each / "source.txt").exists() for each in (folder, folder / "dataset"))
 
 
-def _missing(regions: Iterable[str], volumes: Mapping[str, object], where: Path) -> list[Rejection]:
+def _missing(regions: Iterable[str], volumes: Listing, where: Path) -> list[Rejection]:
+    there = {each.series_id for each in (*volumes.studies, *volumes.rejected, *volumes.excluded)}
     return [
         Rejection(
             series_id=name,
@@ -164,7 +165,7 @@ def _missing(regions: Iterable[str], volumes: Mapping[str, object], where: Path)
             error=f"{where}: no volume {name}.nii.gz below it. Download it, or do without.",
         )
         for name in regions
-        if name not in volumes
+        if name not in there
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from uvlm.errors import CatalogError
@@ -42,7 +43,7 @@ def find_volumes(folder: Path, images: Path | None) -> Listing:
         places = places_of(images)
     except CatalogError:
         return list_places(Places(images=((None, images),)))
-    return list_places(Places(images=places.images, metadata=places.metadata))
+    return list_places(replace(places, reports=(), labels=(), masks=None))
 
 
 def _below(folder: Path, names: Sequence[str]) -> list[Path]:

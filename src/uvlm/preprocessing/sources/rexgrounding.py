@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,9 +25,9 @@ from uvlm.preprocessing.sources.nnunet_raw import ids_of, keep_apart
 from uvlm.preprocessing.sources.rexgrounding_classes import SCOPES, lesion_scope, scope_named
 from uvlm.preprocessing.sources.rexgrounding_files import SUFFIX, TOOLS, Anatomy, Images
 from uvlm.preprocessing.sources.rexgrounding_findings import Entry, read_entries
+from uvlm.preprocessing.sources.rexgrounding_leakage import held_out_table, leakage
 from uvlm.preprocessing.sources.rexgrounding_mask import FindingMasks
 from uvlm.preprocessing.sources.rexgrounding_place import Flip
-from uvlm.preprocessing.split import HELD_OUT
 from uvlm.preprocessing.study import Exclusion, Listing, Rejection, Scope, Study
 
 __all__ = [
@@ -46,10 +46,14 @@ TotalSegmentator, ATM22 and HiPaS segmented (--anatomy). Every finding becomes o
 classes by its category; with anatomy the masks have the 48 classes of Dataset141_ReXGroundingCT.
 Which way a mask lies is decided from the anatomy, study by study, and a study where that is not
 clear is recorded in errors.csv. Also writes findings.csv, and held_out.csv: the validation and test
-studies, which lie in CT-RATE's training set, for `uvlm prepare ct-rate --held-out`.
+studies, which lie in CT-RATE's training set, for `uvlm prepare ct-rate --held-out`. Studies of
+CT-RATE's validation set are not trained on.
 """
 NNUNET = NnunetName(141, "ReXGroundingCT")
 MASKS = "segmentations"
+
+NAMED = 8
+"""Unknown categories that a warning names."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,13 +132,14 @@ def list_rexgrounding(
     found = _Found(
         masks=folder / MASKS,
         images=Images.of(images),
-        anatomy=None if anatomy is None else Anatomy.of(anatomy),
+        anatomy=None if anatomy is None else Anatomy.of(anatomy, {e.series_id for e in entries}),
         flip=mask_flip,
     )
     for entry in entries:
         found.add(entry)
-    held_out = [(ids_of(each.series_id)[1], each.split) for each in entries]
-    studies, leaks = keep_apart(found.studies, held_out)
+    divided = [(each.series_id, each.split) for each in entries]
+    patients = [(ids_of(series)[1], split) for series, split in divided]
+    studies, leaks = keep_apart(found.studies, patients)
     source = read_source(images)
     return Listing(
         name="ReXGroundingCT" if source == "CT-RATE" else source,
@@ -144,8 +149,8 @@ def list_rexgrounding(
         scopes=numbered,
         rejected=tuple(found.rejected),
         excluded=(*found.excluded, *leaks),
-        tables={"held_out.csv": _held_out(entries), "findings.csv": _findings(entries)},
-        warnings=(*_leakage(entries), *warnings),
+        tables={"held_out.csv": held_out_table(divided), "findings.csv": _findings(entries)},
+        warnings=(*leakage(divided), *warnings, *_unplaced(entries)),
     )
 
 
@@ -175,11 +180,6 @@ def _scopes(names: Sequence[str], anatomy: Path | None) -> tuple[tuple[Scope, ..
     return tuple(wanted), warnings
 
 
-def _held_out(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
-    rows = [(e.series_id, ids_of(e.series_id)[1]) for e in entries if e.split in HELD_OUT]
-    return [("series_id", "patient_id"), *sorted(rows)]
-
-
 def _findings(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     rows = [
         (entry.series_id, str(each.index), each.category, each.text)
@@ -189,16 +189,17 @@ def _findings(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
     return [("series_id", "finding", "category", "text"), *rows]
 
 
-def _leakage(entries: Sequence[Entry]) -> Iterator[str]:
-    inside = Counter(
-        e.split for e in entries if e.split in HELD_OUT and e.series_id.startswith("train_")
-    )
-    if inside:
-        yield (
-            f"{inside['valid']} validation and {inside['test']} test studies of ReXGroundingCT lie "
-            "in CT-RATE's training set. Keep them out of what CT-RATE trains: `uvlm prepare "
-            "ct-rate ... --held-out OUT/held_out.csv`, with the OUT of this command."
-        )
+def _unplaced(entries: Sequence[Entry]) -> list[str]:
+    """A warning, where findings are of no class."""
+    findings = [each for entry in entries for each in entry.findings]
+    found = Counter(each.category[:20] for each in findings if each.code is None)
+    if not found:
+        return []
+    named = ", ".join(f"{name!r} {n}" for name, n in found.most_common(NAMED))
+    return [
+        f"{found.total()} of {len(findings)} findings are of none of the 14 categories and are "
+        f"left out; as given: {named}{' ...' if len(found) > NAMED else ''}."
+    ]
 
 
 @dataclass

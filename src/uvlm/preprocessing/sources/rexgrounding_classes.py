@@ -207,7 +207,7 @@ def category_of(value: str) -> str | None:
     """The code of a category given as code ("2d", "2d. Pulmonary nodules") or name; None if it is
     none of the 14."""
     text = " ".join(value.lower().split())
-    code = re.match(r"([1-9]\d?[a-z]?)\b", text)
+    code = re.match(r"([1-9]\d?[a-z]?)[.:)]?(?: (?!.*\d[a-z]\b)|$)", text)
     if code is not None:
         return code[1] if code[1] in CATEGORIES else None
     return _NAMES.get(text)

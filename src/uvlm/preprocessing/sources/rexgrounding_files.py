@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,18 +88,35 @@ class Anatomy:
     folder: Path
     tools: tuple[str, ...]
 
+    lacking: dict[str, list[str]]
+    """Series with a folder of TotalSegmentator to the files that others have and it has not; an
+    organ that is not in view has an empty file."""
+
     @classmethod
-    def of(cls, folder: Path) -> Anatomy:
-        return cls(folder, tuple(tool for tool in TOOLS if (folder / tool).is_dir()))
+    def of(cls, folder: Path, series: Collection[str]) -> Anatomy:
+        """What is in `folder` of `series`."""
+        tools = tuple(tool for tool in TOOLS if (folder / tool).is_dir())
+        inside = (folder / TOOLS[0]).iterdir() if TOOLS[0] in tools else ()
+        names = {
+            path.name: frozenset(each.name.split(".nii")[0] for each in path.iterdir())
+            for path in inside
+            if path.name in series and path.is_dir()
+        }
+        placed = {name: each & STRUCTURES.keys() for name, each in names.items()}
+        everywhere = frozenset[str]().union(*placed.values())
+        return cls(folder, tools, {name: sorted(everywhere - each) for name, each in placed.items()})
 
     def find(self, series_id: str) -> tuple[MaskSource, ...] | str:
         """From the lowest priority to the highest, or what is missing."""
         sources: list[MaskSource] = []
         if "totalsegmentator" in self.tools:
             found = self._total(series_id)
+            where = self.folder / "totalsegmentator" / series_id
             if found is None:
-                where = self.folder / "totalsegmentator" / series_id
                 return f"neither {where} nor {where}{SUFFIX}"
+            if lacking := self.lacking.get(series_id):
+                rest = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+                return f"{where} lacks {lacking[0]}{rest}, which other studies have"
             sources.append(found)
         for name, value in VESSELS.items() if "hipas" in self.tools else ():
             folder = self.folder / "hipas"

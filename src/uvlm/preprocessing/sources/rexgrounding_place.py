@@ -9,8 +9,10 @@ comparison of shapes or affines notices. So both positions are tried, and four w
 - tissue: ground glass lies between lung and soft tissue, a pneumothorax is air
 - edges: across its border a nodule is brighter than what is around it, emphysema darker
 
-A witness speaks only where one position fits clearly better. If none speaks, or they contradict
-each other, the study is refused: a mask is never turned, or left, on a guess.
+A witness must find one position clearly better. The text of a single finding is not enough: what
+is seen must lean the same way, for a mask turned after a wrong sentence would hide the error for
+good. If nobody is clear, or another witness leans the other way, the study is refused: a mask is
+never turned, or left, on a guess.
 
 Arrays are (z, y, x) in LPS.
 """
@@ -69,11 +71,11 @@ ON_SIDE = 0.75
 CLEAR: dict[str, tuple[float, float]] = {
     "lung": (0.7, 0.2), "tissue": (0.5, 0.2), "edges": (0.5, 0.4),
 }  # fmt: skip
-"""A witness speaks where the better position has the first, and is better by the second."""
+"""A witness is clear where the better position has the first, and is better by the second."""
 
-BESIDE_SIDES = 0.5
-"""What is seen is heard at so much of `CLEAR` beside the sides: it backs them, or shows the texts
-to be wrong, which a turned mask would hide for good."""
+LEANS = 0.5
+"""At so much of `CLEAR` a witness leans to a position: that backs another or contradicts it. One
+sentence alone may be wrong about its side, which a mask turned after it would hide for good."""
 
 SENTENCES = 2
 """Findings that must name their side for the texts to decide alone."""
@@ -276,18 +278,21 @@ def _fit(
 
 
 def _votes(none: _Fit, xy: _Fit) -> dict[str, Flip]:
-    """Witness to the position it speaks for."""
+    """Witness to the position it leans to; none at all where nobody is clear."""
     votes: dict[str, Flip] = {}
     said = (none.on_side - none.off_side, xy.on_side - xy.off_side)
     if max(said) > 0 and min(said) < 0:
         votes["sides"] = "none" if said[0] > said[1] else "xy"
-    bar = BESIDE_SIDES if votes else 1.0
+    sided = bool(votes)
+    clear = sided and max(said) >= SENTENCES
     for name in [each for each in CLEAR if each in none.shares and each in xy.shares]:
-        enough, more = (bar * each for each in CLEAR[name])
         first, second = none.shares[name], xy.shares[name]
-        if max(first, second) >= enough and abs(first - second) >= more:
+        better, gain = max(first, second), abs(first - second)
+        enough, more = CLEAR[name]
+        if better >= LEANS * enough and gain >= LEANS * more:
             votes[name] = "none" if first > second else "xy"
-    return {} if list(votes) == ["sides"] and max(said) < SENTENCES else votes
+            clear |= sided or (better >= enough and gain >= more)
+    return votes if clear else {}
 
 
 def _spoken(votes: dict[str, Flip]) -> str:

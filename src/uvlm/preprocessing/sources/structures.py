@@ -1,7 +1,7 @@
-"""Folders with one mask file per structure: which structures there are, and which wins.
+"""What masks hold: names of the values of a file, or a folder with one file per structure.
 
-Where files overlap, the finer structure must win: an organ's part over the organ, a lesion over
-both. What is finer is told from names by one rule. The rank of a structure is
+Where files of a folder overlap, the finer structure must win: an organ's part over the organ, a
+lesion over both. What is finer is told from names by one rule. The rank of a structure is
 
     0                      for a space that holds organs: abdomen, chest, mediastinum, body, ...
     1, 2, 3, ...           otherwise its number of words: lung, right lung, right lung upper lobe
@@ -12,15 +12,16 @@ Overlaps within one rank are noted in the study's record; the later name in the 
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from uvlm.errors import CatalogError
-from uvlm.preprocessing.masks import Structure
-from uvlm.preprocessing.study import Scope
+from uvlm.preprocessing.masks import MaskFile, Structure, StructureFolder
+from uvlm.preprocessing.study import MaskSource, Scope
 
-__all__ = ["number_structures", "rank_of", "structures_in"]
+__all__ = ["number_masks", "number_structures", "rank_of", "read_names", "structures_in"]
 
 SPACES = {"abdomen", "body", "chest", "chest wall", "mediastinum", "thorax", "thoracic cavity"}
 LESIONS = re.compile(
@@ -63,3 +64,60 @@ def number_structures(names: Iterable[str], where: Path) -> tuple[tuple[Structur
     values = {each.value: each.value for each in structures}
     classes = {each.name: each.value for each in structures}
     return structures, Scope(name="all", classes=classes, table=values)
+
+
+def number_masks(
+    paths: Iterable[Path], names: Path | None, where: Path
+) -> tuple[Mapping[Path, MaskSource], Scope]:
+    """How to read each mask, and how their values are numbered.
+
+    Raises:
+        CatalogError: files and folders mixed, files without names, or unusable names.
+    """
+    paths = sorted(set(paths))
+    folders = [path for path in paths if path.is_dir()]
+    if folders and len(folders) < len(paths):
+        raise CatalogError.about(
+            where, "masks that are files and masks that are folders", "Prepare them separately."
+        )
+    if folders:
+        found = set().union(*(structures_in(folder) for folder in folders))
+        structures, scope = number_structures(found, where)
+        return {path: StructureFolder(folder=path, structures=structures) for path in paths}, scope
+    if names is None:
+        raise CatalogError.about(
+            where, "mask files without the names of their values", "Give them with --mask-labels."
+        )
+    by_value = read_names(names)
+    order = {value: number for number, value in enumerate(sorted(by_value), 1)}
+    classes = {by_value[value]: number for value, number in order.items()}
+    known = tuple(order)
+    scope = Scope(name="all", classes=classes, table=order)
+    return {path: MaskFile(path, known) for path in paths}, scope
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """Value to name, from `{"1": "liver"}`, `{"liver": 1}` or nnU-Net's dataset.json.
+
+    Raises:
+        CatalogError: unreadable, a name or value twice, or values that are no whole numbers.
+    """
+    remedy = 'Write {"1": "liver"}, {"liver": 1}, or nnU-Net\'s dataset.json.'
+    try:
+        data = json.loads(path.read_text("utf-8-sig"))
+        data = data.get("labels", data)
+        pairs = [
+            (int(name), str(value)) if name.strip().isdigit() else (int(value), name)
+            for name, value in data.items()
+        ]
+    except OSError as error:
+        raise CatalogError.about(path, f"cannot be read ({error.strerror})", remedy) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CatalogError.about(path, f"no names of values in it ({error})", remedy) from None
+    pairs = [pair for pair in pairs if pair[0] != 0]
+    for column in zip(*pairs, strict=True):
+        if len(set(column)) < len(pairs):
+            raise CatalogError.about(path, "a name or a value twice", "Use each once.")
+    if not pairs or min(pairs)[0] < 0:
+        raise CatalogError.about(path, "no values above 0", remedy)
+    return dict(pairs)

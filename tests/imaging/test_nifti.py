@@ -127,6 +127,16 @@ def test_slope_and_intercept_are_applied(tmp_path, slope, intercept, dtype):
     np.testing.assert_allclose(volume.array, nib.load(path).get_fdata().T)
 
 
+def test_labels_stored_with_a_rounded_slope_are_whole_again(tmp_path):
+    """As nibabel writes a mask of floats into 16 bits: the slope is a float32."""
+    image = nib.Nifti1Image(np.arange(24, dtype=np.float64).reshape(2, 3, 4), np.eye(4))
+    image.header.set_data_dtype(np.int16)
+    nib.save(image, tmp_path / "mask.nii.gz")
+    read = read_nifti(tmp_path / "mask.nii.gz", labels=True)
+    np.testing.assert_array_equal(read.array.transpose(2, 1, 0).ravel(), np.arange(24))
+    assert read.provenance.details["slope"] != 1
+
+
 @pytest.mark.parametrize("slope", [0.0, np.nan])
 def test_a_slope_of_zero_or_nan_means_none(tmp_path, slope):
     path = patch(save(tmp_path / "a.nii", HU), "scl_slope", slope)

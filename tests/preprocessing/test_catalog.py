@@ -16,6 +16,7 @@ from uvlm.preprocessing.catalog import (
     read_catalog,
     read_spec,
     write_catalog,
+    write_text,
 )
 from uvlm.registry import CT_RATE_LABELS
 
@@ -251,8 +252,13 @@ def test_identifiers_are_file_names():
     assert check_id("train_1_a_1") is None
     assert check_id("BDMAP_00000001") is None
     assert check_id("é 1.2-3") is None
-    for bad in ("", "..", "a/b", "a\\b", "C:x", "a\n", " a", "x" * 201):
+    for bad in ("", "..", "a/b", "a\\b", "C:x", "a\n", " a", "x" * 201, "\u00e9" * 101, "\udce9"):
         assert check_id(bad) is not None
+
+
+def test_a_name_that_is_no_text_is_escaped_in_a_table(tmp_path):
+    write_text(tmp_path / "errors.csv", "f\udce9b.nii.gz\n\u00e9\n")
+    assert (tmp_path / "errors.csv").read_text("utf-8") == "f\\udce9b.nii.gz\n\u00e9\n"
 
 
 @pytest.mark.parametrize(

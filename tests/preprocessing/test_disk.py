@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,9 @@ from uvlm.errors import CatalogError, ImageError
 from uvlm.preprocessing.disk import (
     DiskFullError,
     disk_full,
+    fullest,
     lock,
+    refuse_sources_in,
     remove_leftovers,
     signature_of,
 )
@@ -48,6 +51,36 @@ def test_a_folder_is_held_by_one_run_at_a_time(tmp_path):
         other.wait()
         with lock(tmp_path):
             pass
+
+
+def test_a_disk_without_locks_is_used_all_the_same(tmp_path, monkeypatch, caplog):
+    def unknown(*_, **__):
+        raise NotImplementedError("flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", unknown)
+    with lock(tmp_path):
+        pass
+    assert f"{tmp_path}: this disk has no locks" in caplog.text
+
+
+@pytest.mark.parametrize("source", ["imagesTr/a.nii.gz", "imagesTr/a", "link/a.nii.gz"])
+def test_results_are_not_put_among_raw_data(tmp_path, source):
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "link").symlink_to("imagesTr")
+    with pytest.raises(CatalogError, match="results would lie among raw data"):
+        refuse_sources_in(tmp_path, [tmp_path / "imagesTr"], [tmp_path / source])
+
+
+def test_results_are_not_put_into_a_study(tmp_path):
+    out = tmp_path / "dicom" / "out"
+    with pytest.raises(CatalogError, match="results would lie among raw data"):
+        refuse_sources_in(out, [out / "imagesTr"], [tmp_path / "dicom"])
+
+
+def test_results_may_lie_beside_above_or_below_raw_data(tmp_path):
+    raw = [tmp_path / "raw" / "a.nii.gz", tmp_path / "raw" / "dicom"]
+    for out in (tmp_path / "raw", tmp_path / "raw" / "out", tmp_path, tmp_path / "other"):
+        refuse_sources_in(out, [out / "imagesTr", out / "labelsTr"], raw)
 
 
 def test_only_what_dead_processes_were_writing_is_removed(tmp_path):
@@ -120,6 +153,12 @@ def test_blosc2_gives_no_reason_so_the_room_left_decides(tmp_path):
     error = raised(ImageError("could not be written"), RuntimeError("blosc2"))
     assert disk_full(error, tmp_path, 1 << 60)
     assert not disk_full(error, tmp_path, 0)
+
+
+def test_the_fullest_disk_is_named(tmp_path, monkeypatch):
+    room = {tmp_path / "a": 10, tmp_path / "b": 5}
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=room[folder]))
+    assert fullest(room) == tmp_path / "b"
 
 
 def test_a_full_disk_is_no_fault_of_the_input(tmp_path):

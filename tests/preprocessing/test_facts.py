@@ -139,6 +139,16 @@ def test_numbers_of_a_mask_agree_with_counting():
     json.dumps(facts, allow_nan=False)
 
 
+def test_the_image_is_averaged_in_a_class_and_in_its_mirror_image():
+    labels, image = np.zeros((8, 10, 40), np.uint8), prepared(box(first=10, last=19))
+    labels[:, 4:8, 12:16] = 1
+    labels[3, 3, 3] = 2
+    facts = mask_facts(labels, image, {"a": 1, "dot": 2})
+    inside, mirrored = (labels == 1), (labels[:, :, ::-1] == 1)
+    assert facts["a"]["hu"] == [image.array[inside].mean(), image.array[mirrored].mean()]
+    assert "hu" not in facts["dot"]
+
+
 def test_a_voxel_on_the_midline_counts_half():
     labels = np.zeros((8, 10, 40), np.uint16)
     labels[4, 5, 20] = 300

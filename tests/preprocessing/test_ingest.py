@@ -155,7 +155,15 @@ def test_what_the_source_left_out_is_told(made, tmp_path):
     assert said["exclusion_reasons"] == {"not a chest": 3}
     assert said["exclusions"][0] == {"series_id": "e0", "reason": "not a chest"}
     assert said["warnings"] == ["Mind the gap."]
+    reasons = said["rejection_reasons"]
+    assert (reasons["p8: no report."], reasons["ZeroDivisionError: surprise"]) == (1, 1)
+    assert len(reasons) == 3
     assert not list(tmp_path.parent.glob("p2*"))
+
+
+def test_what_had_to_be_decided_is_counted(whole):
+    notes = manifest(whole[1])["notes"]
+    assert notes["Nothing overlaps."] == 4
 
 
 def test_several_scopes_share_their_images(made, tmp_path):
@@ -358,6 +366,24 @@ def test_a_file_in_place_of_the_folder_is_refused(made, tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_results_are_not_put_among_the_raw_data(made, tmp_path):
+    raw = shutil.copytree(made, tmp_path / "imagesTr")
+    before = tree(tmp_path)
+    with pytest.raises(CatalogError, match=r"results would lie among raw data \(.*imagesTr"):
+        prepare_dataset(listing(raw), tmp_path, OPTIONS)
+    assert tree(tmp_path) == before
+
+
+def test_a_dataset_of_version_0_1_0_is_read_but_not_added_to(made, out):
+    for name in ("run.json", "studies.jsonl", "quality.html", ".uvlm.lock"):
+        (out / name).unlink()
+    before = tree(out)
+    with pytest.raises(CatalogError, match=r"version 0\.1\.0.*can be trained on as it is"):
+        prepare_dataset(listing(made), out, OPTIONS)
+    assert tree(out) == before
+    assert len(read_catalog(out / "catalog.csv", need=["labels", "mask", "report"]).rows) == 4
+
+
 def test_two_runs_at_once_are_refused(made, out):
     with lock(out), pytest.raises(CatalogError, match="another run is writing into this folder"):
         prepare_dataset(listing(made), out, OPTIONS)
@@ -416,6 +442,14 @@ def test_a_disk_that_fills_up_at_the_end_leaves_the_old_catalog(made, out, monke
     assert manifest(out)["outcome"] == "failed"
 
 
+def test_a_full_disk_of_the_nnunet_dataset_is_named(made, small_disk, tmp_path):
+    shape = preset("paper", (32, 32, 32))
+    name = NnunetName(777, "Phantom")
+    options = Options(spec=shape, nnunet=name, nnunet_dir=small_disk)
+    with pytest.raises(DiskFullError, match=f"{small_disk}/Dataset777_Phantom: the disk is full"):
+        prepare_dataset(listing(made), tmp_path / "out", options)
+
+
 def test_a_folder_that_cannot_be_written_is_named(made, out, monkeypatch):
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied", str(out / "errors.csv"))
@@ -465,6 +499,7 @@ RUN = """
 import sys
 from pathlib import Path
 from tests.preprocessing.studies_factory import NAMES, Slow, listing, study
+from uvlm.errors import UvlmError
 from uvlm.imaging.preprocess import preset
 from uvlm.preprocessing.ingest import Options, prepare_dataset
 
@@ -472,19 +507,24 @@ if __name__ == "__main__":
     made, out, workers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     studies = [study(made, name, Slow) for name in NAMES]
     options = Options(spec=preset("paper", (8, 16, 16)), workers=workers, isolated=True)
-    prepare_dataset(listing(made, studies), out, options)
+    try:
+        prepare_dataset(listing(made, studies), out, options)
+    except UvlmError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
 """
 
 
 def start(made, out, script, workers=2):
     script.write_text(RUN)
-    return subprocess.Popen(
-        [sys.executable, str(script), str(made), str(out), str(workers)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    with script.with_suffix(".err").open("w") as said:
+        return subprocess.Popen(
+            [sys.executable, str(script), str(made), str(out), str(workers)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stderr=said,
+            start_new_session=True,
+        )
 
 
 def wait_for(condition, seconds=60.0):
@@ -534,6 +574,23 @@ def test_a_run_killed_half_way_is_resumed_without_loss(made, tmp_path, whole):
     done = lines(out)
     assert manifest(out)["outcome"] == "running"
     assert resumed_is_whole(made, out, whole[1]).kept >= done
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_so_and_is_resumed(made, tmp_path, whole, number):
+    out = tmp_path / "out"
+    run = start(made, out, tmp_path / "run.py")
+    wait_for(lambda: lines(out) >= 1)
+    # As a terminal does, and a scheduler: to all its processes.
+    os.killpg(run.pid, number)
+    assert run.wait() == 130
+    said = (tmp_path / "run.err").read_text()
+    assert "Traceback" not in said
+    assert said.endswith(f"{out}: stopped. What is done is kept and recorded; run the same command "
+                         "again, and it goes on from there.\n")  # fmt: skip
+    assert manifest(out)["outcome"] == "failed"
+    assert "stopped" in manifest(out)["error"]
+    assert resumed_is_whole(made, out, whole[1]).kept >= 1
 
 
 @pytest.mark.slow

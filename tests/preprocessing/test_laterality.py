@@ -137,6 +137,28 @@ def test_every_class_of_the_phantoms_is_understood(classes):
     assert flags("A nodule, an effusion and a kidney lesion on the left.", masks) == []
 
 
+def organs(*hu):
+    return {f"organ {k}": facts(0.5) | {"hu": list(pair)} for k, pair in enumerate(hu)}
+
+
+def test_organs_that_stand_out_more_in_the_mirror_image_are_flagged():
+    fits = [(-850.0, -500.0), (40.0, -200.0), (60.0, 30.0)]
+    assert flags(masks=organs(*fits)) == []
+    mirrored = organs(*(pair[::-1] for pair in fits))
+    assert flags(masks=mirrored) == [("image", "organs", "mirrored")]
+
+
+def test_two_organs_and_lesions_say_nothing_of_the_image():
+    mirrored = [(-500.0, -850.0), (-200.0, 40.0)]
+    assert flags(masks=organs(*mirrored)) == []
+    lesion = facts(0.5) | {"hu": [-100.0, -900.0]}
+    assert flags(masks=organs(*mirrored) | {"lung_nodule": lesion, "liver_cyst": lesion}) == []
+
+
+def test_a_symmetric_study_is_not_flagged():
+    assert flags(masks=organs((-850.0, -850.0), (40.0, 40.0), (60.0, 60.0))) == []
+
+
 def test_flags_hold_numbers_not_words():
     (flag,) = disagreements("A nodule in the right lung.", {"lung_nodule": facts(0.98)})
     assert flag == Disagreement(

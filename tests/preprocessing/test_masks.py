@@ -81,6 +81,25 @@ def test_any_pair_of_orientations_aligns_within_the_tolerance(first, second, shi
     np.testing.assert_array_equal(aligned.array, image.array)
 
 
+def thin(spacing, shape=(2, 512, 512)) -> Volume:
+    """A wide volume, its first voxel at 0."""
+    return volume(np.ones(shape, np.uint8), np.diag([spacing, spacing, 2.5, 1.0]))
+
+
+@pytest.mark.parametrize("spacing", [0.7031, 0.703, 0.7035])
+def test_a_rounded_spacing_is_seen_through_and_noted(spacing):
+    image = thin(0.703125)
+    aligned, notes = align(thin(spacing), image)
+    np.testing.assert_array_equal(aligned.affine, image.affine)
+    assert ("rounded" in "".join(notes)) == (spacing != 0.7031)
+
+
+@pytest.mark.parametrize("spacing", [0.702, 0.7045, 0.71])
+def test_a_spacing_that_no_rounding_explains_is_refused(spacing):
+    with pytest.raises(ImageError, match="mm away"):
+        align(thin(spacing), thin(0.703125))
+
+
 def moved_by(mm):
     affine = np.diag([0.7, 0.8, 2.5, 1.0])
     affine[0, 3] = mm

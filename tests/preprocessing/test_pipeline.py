@@ -1,6 +1,7 @@
 """Many studies: bounded memory, and a worker's death costs one of them."""
 
 import os
+import signal
 import sys
 import warnings
 from dataclasses import replace
@@ -20,7 +21,7 @@ from tests.preprocessing.studies_factory import (
 from uvlm.errors import ConfigError, MissingExtraError, UvlmError
 from uvlm.imaging.preprocess import preset
 from uvlm.imaging.store import read_meta, read_store
-from uvlm.preprocessing import pipeline
+from uvlm.preprocessing import cluster, pipeline
 from uvlm.preprocessing.disk import DiskFullError
 from uvlm.preprocessing.limits import THREADS, available_gb, memory_limit, one_thread_each
 from uvlm.preprocessing.pipeline import Workers, run_jobs
@@ -61,6 +62,12 @@ def report(job):
     return Record(series_id=job.study.series_id, key=str(os.getpid()), signature=threads, source="")
 
 
+def report_blocked(job):
+    """Says in its record which signals do not reach this process."""
+    blocked = ",".join(each.name for each in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+    return Record(series_id=job.study.series_id, key="", signature=blocked, source="")
+
+
 def full_at_second(job):
     if job.study.series_id == NAMES[1]:
         raise DiskFullError("the disk is full")
@@ -82,7 +89,7 @@ def test_a_dying_worker_costs_only_the_study_that_killed_it(made, tmp_path):
     found = run(jobs(made, tmp_path, p1_b=Killed), TWO)
     assert found.keys() == set(NAMES)
     assert {name for name, record in found.items() if record.error} == {"p1_b"}
-    assert "p1_b.nii.gz: the process preparing it died; it may need more" in found["p1_b"].error
+    assert "p1_b.nii.gz: the process preparing it died, each time; the file" in found["p1_b"].error
     assert found["p1_b"].signature
 
 
@@ -151,6 +158,26 @@ def test_ray_is_asked_for_by_its_extra(made, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"uvlm\[cluster\]"):
         run(jobs(made, tmp_path), Workers(engine="ray"))
+
+
+def test_ctrl_c_does_not_reach_the_workers(made, tmp_path):
+    found = run(jobs(made, tmp_path, NAMES[:2]), TWO, task=report_blocked)
+    assert {record.signature for record in found.values()} == {"SIGINT"}
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+
+
+def test_on_ray_too_a_scheduler_can_stop_the_run(monkeypatch):
+    mine = signal.getsignal(signal.SIGTERM)
+    fake = SimpleNamespace(
+        is_initialized=lambda: False,
+        init=lambda **_: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+        shutdown=lambda: None,
+    )
+    try:
+        with pytest.raises(KeyboardInterrupt), cluster._connected(fake, 1):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, mine)
 
 
 def test_a_ray_that_cannot_be_reached_is_named(made, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from tests.preprocessing.ct_rate_factory import (
     write_metadata,
     write_tables,
 )
+from uvlm.errors import UvlmError
 from uvlm.imaging.store import read_store
 from uvlm.preprocessing.catalog import read_catalog
 from uvlm.preprocessing.preprocess_ct_rate_cls_report import main
@@ -115,6 +116,27 @@ def test_the_steps_one_by_one_give_the_same_catalog(made, config, prepared, tmp_
     assert "4 series, 4 stores read" in capsys.readouterr().out
 
 
+def test_studies_that_say_what_they_are_are_not_called_ct_rate(tmp_path, config):
+    folder = make_ct_rate(tmp_path / "made", masks=False) / "dataset"
+    (folder / "source.txt").write_text("studies of our own\n")
+    size = ["--target-size", "8", "16", "16"]
+    for name, settings in (("studies of our own", []), ("my CT-RATE", config)):
+        out = tmp_path / name
+        arguments = ["resize", "--input-dir", folder / "train_fixed", "--output-dir", out, *size]
+        assert run(*settings, *arguments) == 0
+        assert read_catalog(out / "catalog.csv").name == name
+    table = folder / "radiology_text_reports/train_reports.csv"
+    reports, labels = tmp_path / "reports.csv", tmp_path / "labels.csv"
+    stores = ["--blosc2-dir", tmp_path / "studies of our own" / "imagesTr"]
+    assert run("reports", "--input-csv", table, "--output-csv", reports, *stores) == 0
+    table = folder / "multi_abnormality_labels/train_predicted_labels.csv"
+    assert run("classification", "--input-csv", table, "--output-csv", labels) == 0
+    merged = tmp_path / "elsewhere" / "merged.csv"
+    inputs = ["--reports-csv", reports, "--labels-csv", labels]
+    assert run("merge", *inputs, "--output-csv", merged) == 0
+    assert read_catalog(merged).name == "studies of our own"
+
+
 def test_version_1_is_found_by_its_values_with_the_metadata_beside_it(made, config, tmp_path):
     root = make_ct_rate(tmp_path / "one", masks=False)
     to_version_1(root)
@@ -138,6 +160,20 @@ def test_options_of_the_command_line_win_over_the_file(made, config, tmp_path):
     arguments = ["resize", "--input-dir", made / "val", "--output-dir", tmp_path / "out", *size]
     assert run(*config, *arguments) == 0
     assert read_catalog(tmp_path / "out/catalog.csv").spec.shape == (8, 16, 16)
+
+
+def test_a_series_that_kills_its_process_does_not_kill_the_command(
+    made, config, monkeypatch, tmp_path
+):
+    asked = []
+
+    def note(listing, out, options):
+        asked.append(options)
+        raise UvlmError("noted")
+
+    monkeypatch.setattr("uvlm.preprocessing.ingest.prepare_dataset", note)
+    assert run(*config, "resize", "--input-dir", made / "val", "--output-dir", tmp_path) == 1
+    assert [(options.workers, options.isolated) for options in asked] == [(1, True)]
 
 
 def test_one_split_is_enough_and_none_is_not(made, config, tmp_path, capsys):

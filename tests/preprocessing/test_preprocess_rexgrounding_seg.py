@@ -76,6 +76,23 @@ def test_one_split_alone(raw, tmp_path, split, word):
     assert {row.split for row in catalog.rows} == {word}
 
 
+def test_what_ct_rate_must_not_train_on_is_written_and_said(raw, tmp_path, capsys):
+    """Also where the validation is not prepared; and its patients are not trained on."""
+    copy = shutil.copytree(raw, tmp_path / "raw")
+    trained = sorted((copy / FOLDER / "labelsTr").iterdir())[0].name.removesuffix(".nii.gz")
+    patient = trained.removesuffix("_a_1")
+    for path in (next((copy / FOLDER / f"{kind}Val").iterdir()) for kind in ("images", "labels")):
+        end = "_0000.nii.gz" if path.parent.name == "imagesVal" else ".nii.gz"
+        path.rename(path.with_name(f"{patient}_b_1{end}"))
+    out = tmp_path / "out"
+    assert main(["all", *places(copy, out), *SIZE, "--split", "train"]) == 0
+    assert "1 validation and 0 test studies" in capsys.readouterr().err
+    held_out = (out / FOLDER / "uvlm/held_out.csv").read_text().splitlines()
+    assert f"{patient}_b_1,{patient}" in held_out
+    catalog = read_catalog(out / FOLDER / "uvlm/catalog.csv")
+    assert patient not in {row.patient_id for row in catalog.rows}
+
+
 def test_the_published_configurations_names_are_refused_with_the_reason(raw, tmp_path, capsys):
     copy = shutil.copytree(raw, tmp_path / "raw")
     wrong = {name: value for name, value in CLASSES.items() if value not in (4, 17)}

@@ -233,7 +233,7 @@ def test_sides_that_disagree_are_listed_without_the_sentence(tmp_path):
         replace(record(2), statements=(Statement("Mass of Confidential on the left.", 0.0),)),
     ]
     text = read(tmp_path, rows, records)
-    assert "2 series have masks and texts that name different sides" in text
+    assert "2 series have masks, texts or images that disagree on sides" in text
     sides = part(text, "sides")
     assert "train_0_a_1 lung_nodule right 97%" in sides
     assert "train_2_a_1 finding 1 left 0%" in sides

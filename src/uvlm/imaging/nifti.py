@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -286,7 +285,7 @@ def write_nifti(path: Path | str, array: NDArray[Any], affine: NDArray[np.float6
     body = header.binaryblock + bytes(4) + native.tobytes()
     if path.name.endswith(".gz"):
         body = igzip.compress(body, mtime=0)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         aside.write_bytes(body)
         os.replace(aside, path)

@@ -110,7 +110,7 @@ def label_values(
     for z, stored in enumerate(slices):
         if not _is_finite(stored):
             raise _not_finite(stored, slices, raw.shape, path)
-        slab = stored if unscaled else stored.astype(np.float64) * slope + intercept
+        slab = stored if unscaled else _scaled_labels(stored, slope, intercept)
         if not _integral(slab):
             raise ImageError.about(path, "values that are not whole numbers", remedy)
         low, high = slab.min(), slab.max()
@@ -123,6 +123,14 @@ def label_values(
     if result.dtype == np.uint16 and result.max() > LABELS and _distinct(result, LABELS) > LABELS:
         raise ImageError.about(path, f"more than {LABELS} distinct values in a mask", remedy)
     return result
+
+
+def _scaled_labels(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.float64]:
+    """Labels that were stored scaled; the header's float32 slope leaves 1.00000006 of a 1."""
+    values = stored.astype(np.float64) * slope + intercept
+    whole = np.rint(values)
+    np.copyto(values, whole, where=np.abs(values - whole) < 1e-3)
+    return np.asarray(values, np.float64)
 
 
 def looks_like_mask(array: NDArray[Any]) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from uvlm.errors import CatalogError
 from uvlm.imaging.store import read_meta
-from uvlm.preprocessing.catalog import read_catalog, read_spec, write_catalog, write_text
+from uvlm.preprocessing.catalog import Catalog, read_catalog, read_spec, write_catalog, write_text
 from uvlm.preprocessing.sources.ct_rate_files import (
     TableColumns,
     named_series,
@@ -86,8 +86,11 @@ def classification_step(source: Path, out: Path, columns: TableColumns) -> Step:
     return Step(path=out, rows=len(rows), left_out=tuple(left_out))
 
 
-def merge_step(reports: Path, labels: Path, out: Path, name: str = "CT-RATE") -> Step:
+def merge_step(reports: Path, labels: Path, out: Path, name: str = "") -> Step:
     """What the other two steps wrote, as a catalog; `dataset.json` is written where there is none.
+
+    Args:
+        name: of the dataset; empty for that of the volumes' own catalog, or CT-RATE.
 
     Raises:
         CatalogError: an input is not of those steps, stores were prepared in different ways or in
@@ -184,4 +187,14 @@ def _describe(path: Path, name: str) -> None:
         )
     if not (path.parent / "dataset.json").exists():
         spec = next(iter(specs.values()), None)
+        name = name or _name_of(catalog)
         write_catalog(replace(catalog, name=name, region="chest", spec=spec))
+
+
+def _name_of(catalog: Catalog) -> str:
+    """What the studies are, by the catalog that was written with the volumes."""
+    for row in catalog.rows[:1]:
+        path = row.image.parents[1] / "catalog.csv"
+        if path.is_file():
+            return read_catalog(path).name
+    return "CT-RATE"

@@ -1,12 +1,14 @@
 """Where a mask lies on one side and a text, or the mask's own name, says the other.
 
 Mirrored volumes and swapped labels are silent errors: nothing fails, and a model learns the wrong
-side. Four comparisons find them:
+side. Five comparisons find them:
 
 - "report": a finding's mask lies at least 90 % on one side, and the report names only the other;
 - "statement": the same for a text that belongs to one finding's mask;
 - "name": `kidney_left` lies on the right of the midline, or right of `kidney_right`;
-- "organ": liver, spleen and stomach all lie on the wrong side, a hint that the study is mirrored.
+- "organ": liver, spleen and stomach all lie on the wrong side, a hint that the study is mirrored;
+- "image": organs stand out from one another more clearly in their masks' mirror image, so that one
+  of image and mask is mirrored and the other is not.
 
 Patients with situs inversus exist and reports err, so these are flags for a person to look at,
 never a reason to refuse a study.
@@ -20,18 +22,28 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
+import numpy as np
+
 from uvlm.preprocessing.study import Statement
 from uvlm.text.sides import finding_sides, mentions
 
 __all__ = ["Disagreement", "Kind", "disagreements", "side_of_name"]
 
-Kind = Literal["report", "statement", "name", "organ"]
+Kind = Literal["report", "statement", "name", "organ", "image"]
 
 ONE_SIDED = 0.9
 """Share of a mask's voxels that must lie on one side of the midline to speak of a side."""
 
 ORGAN_SHARE = 0.7
 """The same for organs that reach across the midline."""
+
+CLEARER = 1.1
+"""Times the variance between organs: 0.15 to 0.78 where image and mask agree, 1.28 to 6.5 where one
+of them is mirrored (48 synthetic studies, two real ones)."""
+
+FEWEST_ORGANS = 3
+_NO_ORGAN = {"lesion", "lesions", "cyst", "tumor", "tumour", "mass", "effusion", "calcification"}
+_NO_ORGAN |= {"hernia", "lymphadenopathy", "nodes", "vessel", "vessels", "material"}
 
 _NOT_LUNG = (
     r"thyroid", r"adrenal", r"surrenal", r"renal", r"kidney", r"liver", r"hepatic", r"breast",
@@ -80,13 +92,14 @@ class Disagreement:
 
     kind: Kind
     subject: str
-    """Class of the mask, or "finding 1" for the first statement. Never a word of the report."""
+    """Class of the mask, "finding 1" for the first statement, or "organs" together. Never a word of
+    the report."""
 
     said: str
-    """ "left" or "right": what the text, the name or anatomy says."""
+    """ "left" or "right": what the text, the name or anatomy says. "mirrored": the image does."""
 
-    found_left_share: float
-    """Share of the mask on the patient's left, 0 to 1."""
+    found_left_share: float | None
+    """Share of the mask on the patient's left, 0 to 1; None of organs together."""
 
 
 def disagreements(
@@ -104,6 +117,7 @@ def disagreements(
         *_of_statements(statements),
         *_of_names(masks),
         *_of_organs(masks),
+        *_of_image(masks),
     ]
 
 
@@ -177,7 +191,7 @@ def _of_organs(masks: Mapping[str, Mapping[str, Any]]) -> Iterator[Disagreement]
         parts = [
             facts
             for name, facts in masks.items()
-            if organ in _words(name) and not _words(name) & {"lesion", "cyst", "tumor", "vessel"}
+            if organ in _words(name) and not _words(name) & _NO_ORGAN
         ]
         voxels = sum(facts["voxels"] for facts in parts)
         if voxels:
@@ -190,6 +204,22 @@ def _of_organs(masks: Mapping[str, Mapping[str, Any]]) -> Iterator[Disagreement]
     ]
     if wrong and len(wrong) == len(found):
         yield from wrong
+
+
+def _of_image(masks: Mapping[str, Mapping[str, Any]]) -> Iterator[Disagreement]:
+    organs = [
+        facts
+        for name, facts in masks.items()
+        if "hu" in facts and _words_for(name) is None and not _words(name) & _NO_ORGAN
+    ]
+    if len(organs) < FEWEST_ORGANS:
+        return
+    voxels = np.array([facts["voxels"] for facts in organs], np.float64)
+    hu = np.array([facts["hu"] for facts in organs])  # (organs, 2): as it is, mirrored
+    apart = hu - np.average(hu, axis=0, weights=voxels)
+    between = np.average(apart**2, axis=0, weights=voxels)
+    if between[1] > CLEARER * between[0]:
+        yield Disagreement(kind="image", subject="organs", said="mirrored", found_left_share=None)
 
 
 def _lies(facts: Mapping[str, Any]) -> str | None:

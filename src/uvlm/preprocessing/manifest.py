@@ -19,7 +19,7 @@ from typing import Any, Literal
 from uvlm.config import to_dict
 from uvlm.errors import CatalogError
 from uvlm.imaging.preprocess import PreprocessSpec
-from uvlm.preprocessing.catalog import DATASET, Row, read_spec, write_text
+from uvlm.preprocessing.catalog import Row, read_spec, write_text
 from uvlm.preprocessing.entries import grouped
 from uvlm.preprocessing.records import Record
 from uvlm.preprocessing.study import Exclusion, Listing
@@ -159,7 +159,7 @@ def refuse_other(out: Path, identity: Identity, names: Iterable[str]) -> None:
                 "Choose another --out.",
             )
         return
-    if (out / DATASET).is_file() and not (out / RUN).exists() and read_spec(out) is not None:
+    if not (out / RUN).exists() and _is_described(out):
         raise CatalogError.about(
             out,
             "a dataset that was prepared without run.json, as version 0.1.0 did. It can be trained "
@@ -173,6 +173,14 @@ def refuse_other(out: Path, identity: Identity, names: Iterable[str]) -> None:
                 "a file that this command did not write, or a dataset prepared in another way",
                 "Choose another --out, or move it.",
             )
+
+
+def _is_described(out: Path) -> bool:
+    """Whether the `dataset.json` in `out` is that of a prepared dataset."""
+    try:
+        return read_spec(out) is not None
+    except CatalogError:
+        return False
 
 
 def _earlier(out: Path) -> dict[str, Any] | None:

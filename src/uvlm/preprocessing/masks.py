@@ -1,8 +1,8 @@
 """Masks on the grid of their CT: one file of many labels, or one file per structure.
 
-A mask must lie on the voxels of its image. Axes stored in another order or direction are turned;
-any other difference (a shift, a crop, another spacing) is refused, for resampling a mask would
-move its borders without anybody having asked for it.
+A mask must lie on the voxels of its image. Axes stored in another order or direction are turned,
+and a header that rounds the spacing is seen through; any other difference (a shift, a crop, another
+spacing) is refused, for resampling a mask would move its borders without anybody having asked.
 
 Arrays are (z, y, x), uint8 or uint16, in the image's own axis order.
 """
@@ -36,13 +36,18 @@ BINARY = (1, 255)
 NAMED = 8
 """Overlapping pairs, and missing files, that a note names; of the rest it gives the number."""
 
+ROUNDED = 1e-3
+"""Relative difference of two spacings of which one was rounded to three decimals."""
+
 Box = tuple[slice, slice, slice]
 
 
 def align(mask: Volume, image: Volume) -> tuple[Volume, tuple[str, ...]]:
-    """The mask on the image's own grid, and a note if its axes had to be turned.
+    """The mask on the image's own grid, and a note for what had to be decided.
 
-    Grids coincide where every corner agrees within 0.05 mm. The result's array may be a view.
+    Grids coincide where every corner agrees within 0.05 mm; or where one corner does, no other is
+    half a voxel away, and the spacings differ by no more than a rounded header explains: over 512
+    voxels, three decimals add up to a quarter of a millimetre. The array may be a view.
 
     Raises:
         ImageError: the grids differ otherwise; names both files and says how far they are apart.
@@ -51,13 +56,16 @@ def align(mask: Volume, image: Volume) -> tuple[Volume, tuple[str, ...]]:
     array = turn.apply(mask.array)
     affine = turn.affine(mask.affine, mask.shape)
     apart = _apart(affine, image.affine, image.shape)
-    if array.shape != image.shape or not apart <= GRID_TOLERANCE_MM:
-        raise _off_grid(mask, image, affine, apart if array.shape == image.shape else None)
-    aligned = replace(mask, array=array, affine=image.affine)
-    if turn == AS_IS:
-        return aligned, ()
-    code, wanted = orientation_code(mask.affine), orientation_code(image.affine)
-    return aligned, (f"The mask's axes ({code}) were turned to those of the image ({wanted}).",)
+    exact = bool(apart.max() <= GRID_TOLERANCE_MM)
+    if array.shape != image.shape or not (exact or _only_rounded(affine, image, apart)):
+        raise _off_grid(mask, image, None if array.shape != image.shape else float(apart.max()))
+    notes = []
+    if turn != AS_IS:
+        code, wanted = orientation_code(mask.affine), orientation_code(image.affine)
+        notes.append(f"The mask's axes ({code}) were turned to those of the image ({wanted}).")
+    if not exact:
+        notes.append("The mask's spacing is rounded; its voxels were taken as the image's.")
+    return replace(mask, array=array, affine=image.affine), tuple(notes)
 
 
 AS_IS = Reorientation((0, 1, 2), (False, False, False))
@@ -80,16 +88,24 @@ def _turn_between(mask: Volume, image: Volume) -> Reorientation:
     return Reorientation((2 - source[0], 2 - source[1], 2 - source[2]), (flip[0], flip[1], flip[2]))
 
 
-def _apart(a: NDArray[np.float64], b: NDArray[np.float64], shape: tuple[int, int, int]) -> float:
-    """Largest distance in mm between the corners of two grids of one `shape` (z, y, x)."""
+def _apart(
+    a: NDArray[np.float64], b: NDArray[np.float64], shape: tuple[int, int, int]
+) -> NDArray[np.float64]:
+    """(8,) mm between the corners of two grids of one `shape` (z, y, x)."""
     z, y, x = (n - 1 for n in shape)
     corners = np.array([(i, j, k, 1) for i in (0, x) for j in (0, y) for k in (0, z)]).T
-    return float(np.linalg.norm(((a - b) @ corners)[:3], axis=0).max())
+    return np.asarray(np.linalg.norm(((a - b) @ corners)[:3], axis=0), np.float64)
 
 
-def _off_grid(
-    mask: Volume, image: Volume, affine: NDArray[np.float64], apart: float | None
-) -> InputError:
+def _only_rounded(affine: NDArray[np.float64], image: Volume, apart: NDArray[np.float64]) -> bool:
+    """Whether two grids with `apart` mm between corners differ by a rounded spacing alone."""
+    steps = np.linalg.norm(image.affine[:3, :3], axis=0)
+    drift = np.linalg.norm((affine - image.affine)[:3, :3], axis=0) / steps
+    near = apart.min() <= GRID_TOLERANCE_MM and apart.max() < steps.min() / 2
+    return bool(near and drift.max() <= ROUNDED)
+
+
+def _off_grid(mask: Volume, image: Volume, apart: float | None) -> InputError:
     """The error of a mask that is not on its image's grid; `apart` None where shapes differ."""
     other = image.provenance.path
     if apart is not None:

@@ -26,7 +26,6 @@ from uvlm.registry import CT_RATE_LABELS
 __all__ = ["CtRateConfig", "main"]
 
 DEFAULT = "ct_rate_config.json"
-CT_RATE = "CT-RATE"
 SHOWN = 10
 """Problems printed one by one."""
 
@@ -35,8 +34,8 @@ SHOWN = 10
 class CtRateConfig:
     """What `--config-path` may set."""
 
-    name: str = CT_RATE
-    """Of the dataset, for model cards; as it is here, `source.txt` beside the volumes counts."""
+    name: str = ""
+    """Of the dataset, for model cards; empty for `source.txt` beside the volumes, or CT-RATE."""
 
     preset: Literal["paper", "authors"] = "paper"
     """Preprocessing."""
@@ -204,7 +203,7 @@ def _prepare(args: argparse.Namespace, config: CtRateConfig, places: Places) -> 
     beside = places.images[0][1].parent
     listing = list_places(
         places,
-        name=config.name if config.name != CT_RATE else read_source(beside),
+        name=config.name or read_source(beside),
         columns=config.columns,
         reconstructions=config.reconstructions,
     )

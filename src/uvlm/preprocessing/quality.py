@@ -32,6 +32,7 @@ KINDS = {
     "statement": "the finding's own text names the other side",
     "name": "the class's name says the other side",
     "organ": "organs are mirrored, or situs inversus",
+    "image": "the masks fit the image better mirrored",
 }
 
 
@@ -83,7 +84,9 @@ def write_quality(out: Path, catalog: Catalog, records: Sequence[Record]) -> Pat
             ("masks", "Masks", sections.masks(entries)),
             ("remarks", "Warnings and notes", sections.remarks(entries)),
         ],
-        _summary(catalog, entries, len(rejected), _concerns(entries, duplicates, flags)),
+        _summary(
+            catalog, entries, len(rejected), _concerns(entries, duplicates, flags, len(rejected))
+        ),
     )
     write_text(out / QUALITY, text)
     return out / QUALITY
@@ -114,6 +117,7 @@ def _concerns(
     entries: Sequence[Entry],
     duplicates: Sequence[Duplicates],
     flags: Sequence[tuple[Entry, Disagreement]],
+    rejected: int,
 ) -> list[tuple[str, str]]:
     """(section, sentence) of everything that would spoil training or its evaluation."""
     homes: dict[str, set[str | None]] = defaultdict(set)
@@ -125,14 +129,15 @@ def _concerns(
     sided = len({entry.row.series_id for entry, _ in flags})
     unknown = sum(not entry.image for entry in entries)
     found = [
+        (rejected, "rejected", "series was rejected|series were rejected"),
         (astray, "splits", "patient has series in more than one split|patients have series in "
          "more than one split"),
         (crossing, "duplicates", "image occurs in more than one split|images occur in more than "
          "one split"),
         (shared, "duplicates", "image is filed under several patients|images are filed under "
          "several patients"),
-        (sided, "sides", "series has a mask and a text that name different sides|series have "
-         "masks and texts that name different sides"),
+        (sided, "sides", "series has a mask, a text or an image that disagree on sides|series "
+         "have masks, texts or images that disagree on sides"),
         (unknown, "remarks", "series has no facts and is missing below|series have no facts and "
          "are missing below"),
     ]  # fmt: skip
@@ -205,7 +210,8 @@ def _kind(group: Duplicates) -> str:
 def _sides(flags: Sequence[tuple[Entry, Disagreement]]) -> Html:
     say = (
         "Where at least 90 % of a mask lies on one side of the body's midline and words name the "
-        "other. These are questions, not errors: reports err, and situs inversus exists."
+        "other, or masks fit their image better mirrored. These are questions, not errors: reports "
+        "err, and situs inversus exists."
     )
     if not flags:
         return join([paragraph(say, "soft"), paragraph("No disagreement was found.")])
@@ -214,7 +220,7 @@ def _sides(flags: Sequence[tuple[Entry, Disagreement]]) -> Html:
             entry.row.series_id,
             flag.subject,
             flag.said,
-            f"{flag.found_left_share:.0%}",
+            "-" if flag.found_left_share is None else f"{flag.found_left_share:.0%}",
             KINDS[flag.kind],
         )
         for entry, flag in flags

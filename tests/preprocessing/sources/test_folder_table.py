@@ -85,6 +85,7 @@ def test_a_table_of_one_column_is_read(tmp_path):
     [
         (b"id,x\na,\x81\n", "not text in cp1252"),
         ("id,x\na,1\n".encode("utf-16-le"), "zero bytes.*--encoding utf-16"),
+        (b"PK\x03\x04\x00\x00\xfe\xdd", "zero bytes"),
         (b'id,x\na,"cut off\n', "not properly closed"),
         (b"id,x\na,1,2\n", "row 2 has 3 fields, the header 2"),
         (b"id,id\na,1\n", "column 'id' twice"),

@@ -312,7 +312,7 @@ def read_scope(masks: Path) -> Scope:
         raise CatalogError.about(
             path,
             f"unreadable ({error})",
-            'Write value to name: {"1": "lung_upper_lobe_left", ...}.',
+            'Write value to name, {"1": "lung_upper_lobe_left", ...}, or give --no-masks.',
         ) from None
     named.pop(0, None)
     if len(set(named.values())) != len(named):

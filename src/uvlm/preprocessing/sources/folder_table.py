@@ -90,7 +90,7 @@ def _encoding_of(path: Path, data: bytes) -> str:
     try:
         data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        if not TURKISH & set(data):
+        if b"\0" in data or not TURKISH & set(data):
             return "cp1252"
         raise CatalogError.about(
             path,

@@ -157,7 +157,9 @@ def _is_named(folder: Path) -> bool:
 
 
 def _missing(regions: Iterable[str], volumes: Listing, where: Path) -> list[Rejection]:
-    there = {each.series_id for each in (*volumes.studies, *volumes.rejected, *volumes.excluded)}
+    there = {study.series_id for study in volumes.studies}
+    there |= {each.series_id for each in volumes.rejected}
+    there |= {each.series_id for each in volumes.excluded}
     return [
         Rejection(
             series_id=name,

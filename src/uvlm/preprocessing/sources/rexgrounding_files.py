@@ -104,7 +104,9 @@ class Anatomy:
         }
         placed = {name: each & STRUCTURES.keys() for name, each in names.items()}
         everywhere = frozenset[str]().union(*placed.values())
-        return cls(folder, tools, {name: sorted(everywhere - each) for name, each in placed.items()})
+        return cls(
+            folder, tools, {name: sorted(everywhere - each) for name, each in placed.items()}
+        )
 
     def find(self, series_id: str) -> tuple[MaskSource, ...] | str:
         """From the lowest priority to the highest, or what is missing."""

@@ -36,7 +36,7 @@ def run(*words: object) -> None:
 def make(tmp_path_factory: pytest.TempPathFactory):
     def make(region: str, layout: str | None = None) -> Path:
         out = tmp_path_factory.mktemp("made") / "raw"
-        words = ["phantom", "make", out, "--studies", 6, "--seed", 9, "--region", region, *SHAPE]
+        words = ["phantom", "make", out, "--studies", 8, "--seed", 10, "--region", region, *SHAPE]
         run(*words, *(("--layout", layout) if layout else ()))
         return out
 
@@ -154,7 +154,7 @@ def test_images_without_masks_are_those_of_the_layout_with_masks(
 def test_abdominal_structures_keep_their_place(make, tmp_path):
     raw = make("abdomen")
     catalog = prepare("abdomen-atlas", raw, tmp_path / "out")
-    assert len(catalog.rows) == 6
+    assert len(catalog.rows) == 8
     for row in catalog.rows:
         for name in ("kidney_left", "kidney_right", "spleen", "liver_segment_7"):
             assert name in ABDOMEN_CLASSES

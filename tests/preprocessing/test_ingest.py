@@ -294,6 +294,21 @@ def test_a_study_that_failed_is_tried_again(made, tmp_path):
     assert manifest(tmp_path)["outcome"] == "complete"
 
 
+def test_files_that_were_out_of_reach_for_a_while_are_not_prepared_again(made, tmp_path):
+    raw, out = shutil.copytree(made, tmp_path / "raw"), tmp_path / "out"
+    prepare_dataset(listing(raw), out, OPTIONS)
+    away = (raw / "p2_a.nii.gz").rename(tmp_path / "away")
+    assert errors_after(raw, out) == {"p2_a"}
+    away.rename(raw / "p2_a.nii.gz")
+    summary = prepare_dataset(listing(raw), out, OPTIONS)
+    assert (summary.prepared, summary.kept, errors(out)) == (4, 4, {})
+
+
+def errors_after(raw, out):
+    prepare_dataset(listing(raw), out, OPTIONS)
+    return errors(out).keys()
+
+
 def test_new_reports_reach_the_catalog_without_preparing_again(made, out):
     changed = [study(made, name, report="Another.") for name in NAMES]
     summary = prepare_dataset(listing(made, changed), out, OPTIONS)

@@ -46,6 +46,13 @@ def test_the_last_record_of_a_series_counts_over_all_runs(tmp_path):
     assert read_records(path) == {"a": record("a"), "b": record("b")}
 
 
+def test_a_failure_does_not_hide_that_a_series_was_prepared(tmp_path):
+    path = tmp_path / "studies.jsonl"
+    write(path, FULL, record("b", error="broken"), record("b", error="out of reach"))
+    write(path, record("a", error="out of reach"))
+    assert read_records(path) == {"a": FULL, "b": record("b", error="out of reach")}
+
+
 def test_without_a_file_nothing_is_known(tmp_path):
     assert read_records(tmp_path / "studies.jsonl") == {}
 

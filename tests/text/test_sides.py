@@ -67,6 +67,7 @@ def test_both_sides(sentence):
         "Metastases in both lobes of the liver.",
         "Left-facing scoliosis of the thoracic spine.",
         "The mediastinum is shifted to the right.",
+        "Levoscoliosis of the spine, convex to the left.",
         "The drain was left in place.",
         "The catheter is left unchanged.",
         "The lesion was left as it is.",
@@ -94,6 +95,7 @@ def test_a_structure_without_side_hides_no_side_beside_it():
         ("No effusion on the left.", True),
         ("There is no effusion.", True),
         ("Effusion was not observed on the right.", True),
+        ("The effusion on the right is no longer seen.", True),
         ("A nodule without calcification in the right lung.", False),
         ("No significant change in the nodule of the left lung.", False),
         ("The nodule, not seen in the previous examination, is in the left lung.", False),
@@ -142,3 +144,15 @@ def test_other_places_do_not_count():
     assert finding_sides(report, ["nodul"], unless=["thyroid"]) == RIGHT
     assert finding_sides(report, ["nodul"]) == BOTH
     assert finding_sides(report, []) == NONE
+
+
+def test_what_is_no_longer_seen_is_denied_behind_the_finding_too():
+    assert finding_sides("The right effusion is no longer seen.", ["effusion"]) == NONE
+    report = "The right effusion is no longer seen. A nodule on the left."
+    assert finding_sides(report, ["nodul"]) == LEFT
+
+
+def test_each_mention_of_a_finding_is_judged_by_itself():
+    report = "No effusion on the left; effusion on the right, no pneumothorax on the left."
+    assert finding_sides(report, ["effusion"]) == RIGHT
+    assert finding_sides(report, ["pneumothora"]) == NONE

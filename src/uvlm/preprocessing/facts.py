@@ -157,7 +157,9 @@ def _means(labels: NDArray[Any], hu: NDArray[np.int16], size: int) -> NDArray[np
     value = labels[COARSE, COARSE, COARSE].ravel()
     voxels = np.bincount(value, minlength=size)
     sums = np.bincount(value, hu[COARSE, COARSE, COARSE].ravel(), minlength=size)
-    return np.divide(sums, voxels, out=np.full(len(sums), np.nan), where=voxels > 0)
+    means: NDArray[np.float64] = np.full(len(sums), np.nan)
+    np.divide(sums, voxels, out=means, where=voxels > 0)
+    return means
 
 
 def _runs(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -166,7 +166,7 @@ def _summary(
             [
                 paragraph(say),
                 Html('<div class="good">No patient or image crosses splits, and no mask '
-                     "contradicts its text.</div>"),
+                     "contradicts its text or image.</div>"),
             ]
         )  # fmt: skip
     items = "".join(f'<li><a href="#{to}">{escape(text)}</a></li>' for to, text in concerns)

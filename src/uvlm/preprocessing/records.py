@@ -1,7 +1,8 @@
 """What became of every study: one line of JSON each in `studies.jsonl`, added as studies finish.
 
 A run that is killed leaves whole lines, and at most one torn one at the end, which the next run
-cuts off. Of several lines about one series the last counts.
+cuts off. Of several lines about one series the last counts, but a failure never hides that an
+earlier run had prepared the same files: they may have been out of reach for a while.
 """
 
 from __future__ import annotations
@@ -90,6 +91,9 @@ def _parse(line: bytes) -> Record | None:
 def read_records(path: Path) -> dict[str, Record]:
     """The last record of every series, in order of first appearance; {} without the file.
 
+    Of a series that was prepared once and failed later, it is the one that says how it was
+    prepared. Whether that still holds is asked of its key, its signature and its files.
+
     Lines that are no records (torn by a kill, or of another version) are passed over, so that
     their studies are prepared again.
     """
@@ -101,11 +105,15 @@ def read_records(path: Path) -> dict[str, Record]:
                 record = _parse(line) if line.endswith(b"\n") else None
                 if record is None:
                     unreadable += 1
-                else:
+                elif record.error is None or _failed(found.get(record.series_id)):
                     found[record.series_id] = record
     if unreadable:
         log.info("%s: %d lines are no records and are passed over", path, unreadable)
     return found
+
+
+def _failed(record: Record | None) -> bool:
+    return record is None or record.error is not None
 
 
 class RecordLog:

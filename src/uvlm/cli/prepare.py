@@ -111,11 +111,11 @@ def main(argv: Sequence[str]) -> int:
             setattr(args, name, Path(os.path.abspath(value)))
     module = _module(args.source)
     listing = module.list_studies(args)
-    for warning in listing.warnings:
-        print(f"WARNING: {warning}", file=sys.stderr)
     if dry:
         print(module.describe(listing))
         return 0
+    for warning in listing.warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)
     options = _options(args, module, listing)
     if args.plan:
         from uvlm.preprocessing.estimate import describe, estimate

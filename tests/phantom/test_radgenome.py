@@ -62,8 +62,8 @@ def test_the_source_module_reads_it_back(source, listing):
 
 
 def test_all_four_questions_are_asked_and_some_have_several_answers(listing):
-    rows = [dict(zip(listing.tables["vqa.csv"][0], row, strict=True)) for row in
-            listing.tables["vqa.csv"][1:]]  # fmt: skip
+    rows = [dict(zip(listing.study_tables["vqa.csv"][0], row, strict=True)) for row in
+            listing.study_tables["vqa.csv"][1:]]  # fmt: skip
     assert {row["type"] for row in rows} == {"abnormality", "location", "presence", "size"}
     several = {row["type"] for row in rows if len(json.loads(row["answers"])) > 1}
     assert {"abnormality", "location"} <= several
@@ -73,7 +73,7 @@ def test_all_four_questions_are_asked_and_some_have_several_answers(listing):
 
 def test_presence_says_what_the_labels_say(source, listing):
     truth = {study.series_id: study.labels for study in read_source_folder(source)}
-    rows = [row for row in listing.tables["vqa.csv"][1:] if row[1] == "presence"]
+    rows = [row for row in listing.study_tables["vqa.csv"][1:] if row[1] == "presence"]
     assert rows
     for series, _, _, finding, answers, _ in rows:
         by_name = {name.lower(): value for name, value in truth[series].items()}

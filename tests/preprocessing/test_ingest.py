@@ -248,6 +248,13 @@ def test_further_tables_are_written_beside_the_catalog(made, tmp_path):
         assert list(csv.reader(file)) == [["series_id", "answer"], ["p1_a", 'a, "b"']]
 
 
+def test_tables_about_studies_hold_prepared_ones_only(made, tmp_path):
+    table = [("series_id", "text"), ("p1_a", "here"), ("nobody", "gone"), ("p1_a", "again")]
+    prepare_dataset(listing(made, study_tables={"regions.csv": table}), tmp_path, OPTIONS)
+    written = (tmp_path / "regions.csv").read_text()
+    assert written == "series_id,text\np1_a,here\np1_a,again\n"
+
+
 @pytest.mark.parametrize("name", ["../vqa.csv", "errors.csv", "studies.jsonl", "vqa"])
 def test_a_table_never_takes_the_place_of_another_file(made, tmp_path, name):
     with pytest.raises(CatalogError, match="a table named"):

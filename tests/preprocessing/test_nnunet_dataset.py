@@ -321,17 +321,17 @@ def test_missing_cases_and_empty_masks_are_refused(tmp_path: Path):
     assert not (folder / "dataset.json").exists()
 
 
-def test_configurations_of_the_users_stay_in_the_plans(tmp_path: Path, caplog):
+def test_configurations_of_the_users_stay_in_the_plans(tmp_path: Path):
     folder = tmp_path / "Dataset001_A"
     write_case(folder, "a", *make_study(0))
-    write_dataset(folder, CLASSES, SPEC, [row("a", "a")])
-    assert "cannot train fold [0, 1, 2, 3, 4]" in caplog.text
+    (doubt,) = write_dataset(folder, CLASSES, SPEC, [row("a", "a")])
+    assert "cannot train fold [0, 1, 2, 3, 4]" in doubt
     plans = read(folder, "nnUNetPlans.json")
     plans["configurations"]["big"] = {"inherits_from": "3d_fullres", "batch_size": 4}
     (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
     write_case(folder, "b", *make_study(1))
-    write_dataset(folder, CLASSES, SPEC, [row("b", "b"), row("a", "c", "test")])
-    assert "1 cases are in no fold" in caplog.text
+    doubts = write_dataset(folder, CLASSES, SPEC, [row("b", "b"), row("a", "c", "test")])
+    assert "1 cases are in no fold" in doubts[-1]
     after = read(folder, "nnUNetPlans.json")["configurations"]
     assert after["big"] == {"inherits_from": "3d_fullres", "batch_size": 4}
     assert after["3d_fullres"]["spacing"] == pytest.approx([1.6, 0.75, 0.75])

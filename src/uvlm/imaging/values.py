@@ -67,7 +67,7 @@ def image_values(
     for z, stored in enumerate(slices):
         if not _is_finite(stored):
             raise _not_finite(stored, slices, raw.shape, path)
-        values = stored if unscaled else stored.astype(np.float64) * slope + intercept
+        values = stored if unscaled else _scaled(stored, slope, intercept)
         if result.dtype == np.int16 and not _fits_int16(values):
             # int16 to float32 is exact, so what was converted so far stays right.
             result = _widened(result, z, np.float32)
@@ -77,6 +77,19 @@ def image_values(
             )
         result[z] = values
     return result
+
+
+def _scaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+    """Slope and intercept applied: in float64, or where nothing can overflow in whole numbers."""
+    small = np.can_cast(stored.dtype, np.int32) and stored.dtype.itemsize <= 2
+    whole = slope == round(slope) and intercept == round(intercept)
+    if small and whole and abs(slope) <= 4096 and abs(intercept) <= 2**24:
+        values = stored.astype(np.int32)
+        if slope != 1:
+            values *= np.int32(slope)
+        values += np.int32(intercept)
+        return values
+    return np.asarray(stored.astype(np.float64) * slope + intercept)
 
 
 def _fits_int16(values: NDArray[Any]) -> bool:

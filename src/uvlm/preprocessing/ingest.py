@@ -48,7 +48,13 @@ from uvlm.preprocessing.manifest import (
 )
 from uvlm.preprocessing.nnunet_dataset import NnunetName, check_dataset, write_dataset
 from uvlm.preprocessing.nnunet_plans import CASES
-from uvlm.preprocessing.output import catalogs_of, names_of, write_errors, write_tables
+from uvlm.preprocessing.output import (
+    catalogs_of,
+    names_of,
+    tables_of,
+    write_errors,
+    write_tables,
+)
 from uvlm.preprocessing.pipeline import Workers, run_jobs
 from uvlm.preprocessing.records import RECORDS, Record, RecordLog, read_records
 from uvlm.preprocessing.split import HELD_OUT
@@ -305,7 +311,7 @@ class _Run:
         if usable:
             for catalog in catalogs:
                 write_catalog(catalog)
-            write_tables(self.out, self.listing.tables)
+            write_tables(self.out, tables_of(self.listing, usable))
             warnings += self._write_nnunet(catalogs)
             self._write_quality(catalogs[0], records)
         summary = Summary(
@@ -329,7 +335,7 @@ class _Run:
             if folder is None:
                 continue
             if any(row.mask is not None and row.split not in HELD_OUT for row in catalog.rows):
-                write_dataset(folder, scope.classes, self.options.spec, catalog.rows)
+                yield from write_dataset(folder, scope.classes, self.options.spec, catalog.rows)
             else:
                 yield f"{folder}: no nnU-Net dataset, for no study to train on has a mask."
 

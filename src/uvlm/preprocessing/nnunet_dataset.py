@@ -15,7 +15,6 @@ are there.
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from uvlm.preprocessing.catalog import Row
 
 __all__ = ["NnunetName", "check_dataset", "write_case", "write_dataset"]
-
-log = logging.getLogger(__name__)
 
 DATASET = "dataset.json"
 
@@ -102,13 +99,16 @@ def check_dataset(folder: Path, classes: Mapping[str, int], spec: PreprocessSpec
 
 def write_dataset(
     folder: Path, classes: Mapping[str, int], spec: PreprocessSpec, rows: Sequence[Row]
-) -> None:
+) -> list[str]:
     """Write what describes the cases in `folder`, each file whole or not at all.
 
     Args:
         classes: class name to value
         rows: of the catalog; those without a mask, or of patients with a held-out study, have no
             case and are in no fold
+
+    Returns:
+        What the user should know, one sentence each.
 
     Raises:
         CatalogError: a case is missing or was prepared in another way, no row is left to train
@@ -124,13 +124,13 @@ def write_dataset(
             folder, f"none of {len(rows)} rows has a mask to train on", "Give studies with masks."
         )
     splits = splits_of([row for row in rows if row.mask is not None])
-    _warn(folder, splits, {case.series_id for case in cases})
     plans = plans_of(folder.name, cases, spec)
     plans["configurations"] = _other_configurations(folder) | plans["configurations"]
     _write_json(folder / "dataset_fingerprint.json", fingerprint_of(cases))
     _write_json(folder / f"{PLANS}.json", plans)
     _write_json(folder / "splits_final.json", splits)
     _write_json(folder / DATASET, dataset_of(classes, spec, len(cases)))
+    return _doubts(folder, splits, {case.series_id for case in cases})
 
 
 def _read_case(folder: Path, series_id: str, spec: PreprocessSpec) -> Case:
@@ -149,18 +149,19 @@ def _read_case(folder: Path, series_id: str, spec: PreprocessSpec) -> Case:
     )
 
 
-def _warn(folder: Path, splits: Sequence[Mapping[str, list[str]]], used: set[str]) -> None:
+def _doubts(folder: Path, splits: Sequence[Mapping[str, list[str]]], used: set[str]) -> list[str]:
+    doubts = []
     empty = [fold for fold, split in enumerate(splits) if not split["train"] or not split["val"]]
     if empty:
-        log.warning("%s: too few patients: nnU-Net cannot train fold %s", folder.name, empty)
+        doubts.append(f"{folder.name}: too few patients: nnU-Net cannot train fold {empty}.")
     names = (path.name for path in (folder / CASES).glob("*.b2nd"))
     listed = {name[: -len(".b2nd")] for name in names if not name.endswith("_seg.b2nd")}
     if listed - used:
-        log.warning(
-            "%s: %d cases are in no fold; training it as `all` would include them",
-            folder.name,
-            len(listed - used),
+        doubts.append(
+            f"{folder.name}: {len(listed - used)} cases are in no fold; training it as `all` would "
+            "include them."
         )
+    return doubts
 
 
 def _other_configurations(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,15 @@ from uvlm.preprocessing.records import RECORDS, Record
 from uvlm.preprocessing.study import Listing, Rejection, Scope, Study
 from uvlm.preprocessing.work import image_path, mask_path, scope_folder
 
-__all__ = ["ERRORS", "QUALITY", "catalogs_of", "names_of", "write_errors", "write_tables"]
+__all__ = [
+    "ERRORS",
+    "QUALITY",
+    "catalogs_of",
+    "names_of",
+    "tables_of",
+    "write_errors",
+    "write_tables",
+]
 
 CATALOG = "catalog.csv"
 ERRORS = "errors.csv"
@@ -33,12 +41,13 @@ def names_of(listing: Listing) -> tuple[str, ...]:
     folders = [scope_folder(folder, listing.scopes, scope) for scope in listing.scopes] or [folder]
     own = [(each / name).as_posix() for each in folders for name in (CATALOG, DATASET)]
     own += [ERRORS, RECORDS, RUN, QUALITY]
-    for name in listing.tables:
+    tables = (*listing.tables, *listing.study_tables)
+    for name in tables:
         if check_id(name) or name in own or not name.endswith(".csv"):
             raise CatalogError.about(
                 listing.name, f"a table named {name!r}", "Give it another name that ends in .csv."
             )
-    return (*own, *listing.tables)
+    return (*own, *tables)
 
 
 def catalogs_of(
@@ -96,6 +105,16 @@ def write_errors(out: Path, rejected: Sequence[Rejection]) -> None:
     """Write `errors.csv`, also when there are none: an older one would say what is no longer so."""
     rows = [(each.series_id, str(each.source), each.error) for each in rejected]
     write_tables(out, {ERRORS: [ERRORS_HEADER, *rows]})
+
+
+def tables_of(listing: Listing, records: Iterable[Record]) -> dict[str, Sequence[Sequence[str]]]:
+    """The tables of a source, those about studies without what `records` does not hold."""
+    made = {record.series_id for record in records}
+    about = {
+        name: [header, *(row for row in rows if row[0] in made)]
+        for name, (header, *rows) in listing.study_tables.items()
+    }
+    return {**listing.tables, **about}
 
 
 def write_tables(out: Path, tables: Mapping[str, Sequence[Sequence[str]]]) -> None:

@@ -184,5 +184,8 @@ class Listing:
     tables: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
     """CSV files to write beside the catalog: name to rows, the header first."""
 
+    study_tables: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict)
+    """The same, but only the rows of prepared series are written: each begins with a series_id."""
+
     warnings: tuple[str, ...] = ()
     """What the user must know before preparing."""

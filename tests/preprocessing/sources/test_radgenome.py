@@ -77,12 +77,13 @@ def release(tmp_path: Path) -> Path:
 
 
 def rows(release: Path, table: str = "vqa.csv", kind: str = "") -> list[tuple[str, ...]]:
-    lines = list_radgenome(release).tables[table][1:]
+    listing = list_radgenome(release)
+    lines = {**listing.tables, **listing.study_tables}[table][1:]
     return [tuple(line[2:]) for line in lines if line[1] == kind or not kind]
 
 
 def rows_of(listing: Listing, table: str) -> list[tuple[str, ...]]:
-    return [tuple(line) for line in listing.tables[table][1:]]
+    return [tuple(line) for line in {**listing.tables, **listing.study_tables}[table][1:]]
 
 
 def test_a_report_is_its_sentences_once_each_the_whole_scan_last(release):
@@ -98,7 +99,7 @@ def test_a_report_is_its_sentences_once_each_the_whole_scan_last(release):
 
 
 def test_regions_keep_every_row_in_order(release):
-    header, *lines = list_radgenome(release).tables["regions.csv"]
+    header, *lines = list_radgenome(release).study_tables["regions.csv"]
     assert header == ("series_id", "anatomy", "region", "sentence")
     assert [line[2] for line in lines] == [
         "whole scan",
@@ -115,7 +116,7 @@ def test_regions_keep_every_row_in_order(release):
 
 
 def test_one_question_has_all_its_answers(release):
-    assert list_radgenome(release).tables["vqa.csv"][0] == (
+    assert list_radgenome(release).study_tables["vqa.csv"][0] == (
         "series_id", "type", "anatomy", "finding", "answers", "millimetres",
     )  # fmt: skip
     assert rows(release, kind="abnormality") == [

@@ -152,7 +152,7 @@ def test_what_must_stay_out_of_ct_rates_training_is_written_and_said(made):
 
 
 def test_findings_are_a_table(made):
-    header, *rows = listed(made[1]).tables["findings.csv"]
+    header, *rows = listed(made[1]).study_tables["findings.csv"]
     assert header == ("series_id", "finding", "category", "text")
     entry = json.loads((made[1] / "dataset.json").read_text())["train"][0]
     series = entry["name"].removesuffix(".nii.gz")

@@ -122,11 +122,8 @@ def list_radgenome(
         extra_columns=("disorders",),
         rejected=(*_missing(regions, volumes, images or folder), *volumes.rejected),
         excluded=(*volumes.excluded, *_unnamed(by_series, regions)),
-        tables={
-            "regions.csv": _region_rows(studies, regions),
-            "vqa.csv": vqa,
-            "vqa_rejected.csv": unanswered,
-        },
+        tables={"vqa_rejected.csv": unanswered},
+        study_tables={"regions.csv": _region_rows(studies, regions), "vqa.csv": vqa},
         warnings=(
             *warnings,
             *volumes.warnings,

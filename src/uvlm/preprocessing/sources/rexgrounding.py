@@ -149,7 +149,8 @@ def list_rexgrounding(
         scopes=numbered,
         rejected=tuple(found.rejected),
         excluded=(*found.excluded, *leaks),
-        tables={"held_out.csv": held_out_table(divided), "findings.csv": _findings(entries)},
+        tables={"held_out.csv": held_out_table(divided)},
+        study_tables={"findings.csv": _findings(entries)},
         warnings=(*leakage(divided), *warnings, *_unplaced(entries)),
     )
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["ABDOMEN_LABELS", "COMMANDS", "CT_RATE_LABELS", "DISCLAIMER", "RECIPES", "REGIONS"]
+__all__ = [
+    "ABDOMEN_LABELS",
+    "ABDOMEN_STRUCTURES",
+    "COMMANDS",
+    "CT_RATE_LABELS",
+    "DISCLAIMER",
+    "RECIPES",
+    "REGIONS",
+]
 
 CT_RATE_LABELS: tuple[str, ...] = (
     "Medical material",
@@ -28,6 +36,44 @@ CT_RATE_LABELS: tuple[str, ...] = (
 
 ABDOMEN_LABELS: tuple[str, ...] = ("Liver lesion", "Kidney lesion", "Pancreas lesion")
 """The three lesion labels derived from AbdomenAtlas 3.0 masks."""
+
+ABDOMEN_STRUCTURES: tuple[str, ...] = (
+    "spleen",
+    "kidney_left",
+    "kidney_right",
+    "stomach",
+    "pancreas_head",
+    "pancreas_body",
+    "pancreas_tail",
+    "duodenum",
+    "intestine",
+    "colon",
+    "rectum",
+    "aorta",
+    "postcava",
+    "portal_vein_and_splenic_vein",
+    "hepatic_vessel",
+    "superior_mesenteric_artery",
+    "celiac_trunk",
+    "celiac_aa",
+    "veins",
+    "bladder",
+    "esophagus",
+    "adrenal_gland_left",
+    "adrenal_gland_right",
+    "gall_bladder",
+    "common_bile_duct",
+    "lung_left",
+    "lung_right",
+    "femur_left",
+    "femur_right",
+    "prostate",
+    *(f"liver_segment_{number}" for number in range(1, 9)),
+    "liver_lesion",
+    "kidney_lesion",
+    "pancreatic_lesion",
+)
+"""The 41 structures of AbdomenAtlas 3.0; the first has the value 1."""
 
 REGIONS: tuple[str, ...] = ("chest", "abdomen")
 """Body regions a model can be trained for."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from uvlm.imaging.measure import ClassMeasure
     from uvlm.imaging.volume import Volume
 
-__all__ = ["main", "read_names"]
+__all__ = ["main"]
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +44,13 @@ def main(argv: Sequence[str]) -> int:
 
     from uvlm.imaging.audit import audit
     from uvlm.imaging.readers import read_volume
+    from uvlm.preprocessing.sources.structures import read_class_names
 
     image = read_volume(args.ct)
     verdict = audit(image)
     if not verdict.usable:
         log.warning("%s: the means are not HU. %s", args.ct, verdict.reason)
-    rows = _measure(image, args.mask, read_names(args.names) if args.names else None)
+    rows = _measure(image, args.mask, read_class_names(args.names) if args.names else None)
     print(_table(rows))
     if args.json:
         classes = [asdict(row) for row in rows]
@@ -63,28 +63,6 @@ def _refuse_output(out: Path, names: Path | None) -> None:
     """What was given to read is never replaced by what is written."""
     if out.suffix.lower() != ".json" or (names and names.resolve() == out.resolve()):
         raise InputError.about(out, "no name for the numbers", "Give a new one that ends in .json.")
-
-
-def read_names(path: Path) -> dict[int, str]:
-    """Label -> name from a JSON table, written either way round.
-
-    Raises:
-        InputError: the file is no such table.
-    """
-    remedy = 'Give a table such as {"1": "spleen", "2": "liver"}.'
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError.about(path, f"cannot be read as JSON ({error})", remedy) from None
-    if not isinstance(table, dict):
-        raise InputError.about(path, f"a {type(table).__name__}, not a table", remedy)
-    names: dict[int, str] = {}
-    for key, value in table.items():
-        label, name = (value, key) if isinstance(value, int) else (key, value)
-        if not (str(label).isdigit() and isinstance(name, str)) or int(label) in names:
-            raise InputError.about(path, f"the entry {key!r}: {value!r}", remedy)
-        names[int(label)] = name
-    return names
 
 
 def _measure(image: Volume, mask: Path, names: dict[int, str] | None) -> list[ClassMeasure]:

@@ -16,6 +16,7 @@ from uvlm.phantom.abdomen_lesions import Lesion, draw_lesions
 from uvlm.phantom.canvas import Canvas, Floats, Grid, Patch, Triple, coverage, sheet
 from uvlm.phantom.classes import stream
 from uvlm.phantom.texture import scanner_noise, smooth_field
+from uvlm.registry import ABDOMEN_STRUCTURES
 
 __all__ = [
     "ABDOMEN_CLASSES",
@@ -25,51 +26,7 @@ __all__ = [
     "nominal_abdomen_spacing",
 ]
 
-STRUCTURES = (
-    "spleen",
-    "kidney_left",
-    "kidney_right",
-    "stomach",
-    "pancreas_head",
-    "pancreas_body",
-    "pancreas_tail",
-    "duodenum",
-    "intestine",
-    "colon",
-    "rectum",
-    "aorta",
-    "postcava",
-    "portal_vein_and_splenic_vein",
-    "hepatic_vessel",
-    "superior_mesenteric_artery",
-    "celiac_trunk",
-    "celiac_aa",
-    "veins",
-    "bladder",
-    "esophagus",
-    "adrenal_gland_left",
-    "adrenal_gland_right",
-    "gall_bladder",
-    "common_bile_duct",
-    "lung_left",
-    "lung_right",
-    "femur_left",
-    "femur_right",
-    "prostate",
-    "liver_segment_1",
-    "liver_segment_2",
-    "liver_segment_3",
-    "liver_segment_4",
-    "liver_segment_5",
-    "liver_segment_6",
-    "liver_segment_7",
-    "liver_segment_8",
-    "liver_lesion",
-    "kidney_lesion",
-    "pancreatic_lesion",
-)
-
-ABDOMEN_CLASSES: dict[str, int] = {name: k for k, name in enumerate(STRUCTURES, start=1)}
+ABDOMEN_CLASSES: dict[str, int] = {name: k for k, name in enumerate(ABDOMEN_STRUCTURES, start=1)}
 """Structure -> value while drawing; each is written as a file of its own. Structures outside the
 scan (bladder, femurs, ...) stay empty."""
 

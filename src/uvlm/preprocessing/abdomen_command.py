@@ -13,7 +13,7 @@ from typing import Literal
 
 from uvlm.errors import UvlmError
 from uvlm.imaging.preprocess import PreprocessSpec, preset
-from uvlm.preprocessing.command_config import load_config
+from uvlm.preprocessing.command_config import load_config, tell
 from uvlm.preprocessing.nnunet_dataset import NnunetName
 from uvlm.preprocessing.sources.abdomen_classes import SCOPES, scopes_of
 from uvlm.preprocessing.sources.abdomen_tables import Report, Split
@@ -23,7 +23,6 @@ __all__ = ["DEFAULT", "AbdomenConfig", "Told", "add_flags", "command_parser", "r
 DEFAULT = "abdomen_atlas_config.json"
 """The settings that ship."""
 
-SHOWN = 10
 """Problems told one by one."""
 
 Told = tuple[str, Sequence[str]]
@@ -137,9 +136,5 @@ def run_command(
         remedy = "Check the disk and its permissions; the same command goes on from there."
         sys.stderr.write(f"{args.command}: {what}. {remedy}\n")
         return 1
-    more = len(problems) - SHOWN
     sys.stdout.write(f"{done}\n")
-    sys.stderr.writelines(f"{problem}\n" for problem in problems[:SHOWN])
-    if more > 0:
-        sys.stderr.write(f"... and {more} more\n")
-    return 3 if problems else 0
+    return tell(problems)

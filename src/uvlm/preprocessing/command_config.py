@@ -1,4 +1,4 @@
-"""The JSON configurations of the command modules (`python -m uvlm.preprocessing.preprocess_...`).
+"""What the command modules (`python -m uvlm.preprocessing.preprocess_...`) share.
 
 Each module has a frozen dataclass; its default values ship as a JSON file in `configs/`. A file of
 the user's may leave settings out, which then keep their defaults; a setting that is unknown is
@@ -8,6 +8,8 @@ refused with the nearest known one.
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +17,10 @@ from typing import Any, TypeVar
 from uvlm.config import from_dict
 from uvlm.errors import ConfigError
 
-__all__ = ["load_config"]
+__all__ = ["load_config", "tell"]
+
+SHOWN = 10
+"""Problems printed; the files say the rest."""
 
 T = TypeVar("T")
 
@@ -51,6 +56,14 @@ def load_config(cls: type[T], path: Path | None, default: str) -> T:
         # Checks of the dataclass itself know no file.
         message = str(error)
         raise (error if message.startswith(where) else ConfigError(f"{where}: {message}")) from None
+
+
+def tell(problems: Sequence[str]) -> int:
+    """Print the first of what went wrong to standard error; the exit code that it means."""
+    sys.stderr.writelines(f"{problem}\n" for problem in problems[:SHOWN])
+    if len(problems) > SHOWN:
+        sys.stderr.write(f"... and {len(problems) - SHOWN} more\n")
+    return 3 if problems else 0
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,14 +19,13 @@ from typing import Literal
 
 from uvlm.errors import CatalogError, ConfigError, UvlmError
 from uvlm.imaging.preprocess import PreprocessSpec, preset
-from uvlm.preprocessing.command_config import load_config
+from uvlm.preprocessing.command_config import load_config, tell
 from uvlm.preprocessing.sources.ct_rate_files import Places, TableColumns, read_source
 from uvlm.registry import CT_RATE_LABELS
 
 __all__ = ["CtRateConfig", "main"]
 
 DEFAULT = "ct_rate_config.json"
-SHOWN = 10
 """Problems printed one by one."""
 
 
@@ -148,7 +147,7 @@ def _run(args: argparse.Namespace, config: CtRateConfig) -> int:
     else:
         step = merge_step(args.reports_csv, args.labels_csv, args.output_csv, config.name)
     print(f"{step.path}: {step.rows} series")
-    return _told(step.left_out)
+    return tell(step.left_out)
 
 
 def _places_of_all(args: argparse.Namespace, config: CtRateConfig) -> Places:
@@ -224,7 +223,7 @@ def _prepare(args: argparse.Namespace, config: CtRateConfig, places: Places) -> 
             path = catalog.path.with_name(name)
             write_catalog(replace(catalog, path=path, rows=rows))
             print(f"{path}: {len(rows)} series")
-    return _told([f"{each.series_id}: {each.error}" for each in done.rejected])
+    return tell([f"{each.series_id}: {each.error}" for each in done.rejected])
 
 
 def _verify(folder: Path) -> int:
@@ -232,16 +231,7 @@ def _verify(folder: Path) -> int:
 
     done = verify_catalog(folder / "catalog.csv")
     print(f"{done.catalog.path}: {len(done.catalog.rows)} series, {done.stores} stores read")
-    return _told(done.problems)
-
-
-def _told(problems: Sequence[str]) -> int:
-    """Print the first of them; the exit code that they mean."""
-    for problem in problems[:SHOWN]:
-        print(problem, file=sys.stderr)
-    if len(problems) > SHOWN:
-        print(f"... and {len(problems) - SHOWN} more", file=sys.stderr)
-    return 3 if problems else 0
+    return tell(done.problems)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Literal
 
 from uvlm.errors import CatalogError, ConfigError, UvlmError
 from uvlm.imaging.preprocess import PreprocessSpec, preset
-from uvlm.preprocessing.command_config import load_config
+from uvlm.preprocessing.command_config import load_config, tell
 from uvlm.preprocessing.sources.rexgrounding_classes import CLASSES, SCOPES
 
 __all__ = ["RexGroundingConfig", "check_names", "main"]
@@ -29,7 +29,6 @@ DATASET_ID = 141
 FOLDER = "uvlm"
 """Of the catalog, in the nnU-Net dataset."""
 
-SHOWN = 10
 """Problems printed one by one."""
 
 ALIASES = {
@@ -183,7 +182,7 @@ def _prepare(args: argparse.Namespace, config: RexGroundingConfig) -> int:
         print(f"{catalog}: {done.prepared} series, {done.excluded} left out on purpose")
     for warning in done.warnings:
         print(f"WARNING: {warning}", file=sys.stderr)
-    return _told([f"{each.series_id}: {each.error}" for each in done.rejected])
+    return tell([f"{each.series_id}: {each.error}" for each in done.rejected])
 
 
 def _verify(folder: Path) -> int:
@@ -199,16 +198,7 @@ def _verify(folder: Path) -> int:
         done = verify_catalog(path)
         print(f"{path}: {len(done.catalog.rows)} series, {done.stores} stores read")
         problems += done.problems
-    return _told(problems)
-
-
-def _told(problems: Sequence[str]) -> int:
-    """Print the first of them; the exit code that they mean."""
-    for problem in problems[:SHOWN]:
-        print(problem, file=sys.stderr)
-    if len(problems) > SHOWN:
-        print(f"... and {len(problems) - SHOWN} more", file=sys.stderr)
-    return 3 if problems else 0
+    return tell(problems)
 
 
 if __name__ == "__main__":

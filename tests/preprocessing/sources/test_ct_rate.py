@@ -107,7 +107,7 @@ def test_masks_without_usable_names_are_refused(source, text):
     labels.unlink()
     if text is not None:
         labels.write_text(text)
-    with pytest.raises(CatalogError, match=r"labels\.json.*(--no-masks|two values)"):
+    with pytest.raises(CatalogError, match=r"labels\.json.*(--no-masks|value twice)"):
         list_ct_rate(source)
     assert len(list_ct_rate(source, masks=False).studies) == 5
 

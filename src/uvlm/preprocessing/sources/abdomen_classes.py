@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from uvlm.errors import ConfigError
 from uvlm.preprocessing.masks import Structure
 from uvlm.preprocessing.study import Scope
+from uvlm.registry import ABDOMEN_STRUCTURES
 
 __all__ = [
     "CLASSES",
@@ -47,40 +48,7 @@ LESIONS: dict[str, str] = {
 }
 """Label -> class it is derived from."""
 
-CLASSES: tuple[str, ...] = (
-    "spleen",
-    "kidney_left",
-    "kidney_right",
-    "stomach",
-    "pancreas_head",
-    "pancreas_body",
-    "pancreas_tail",
-    "duodenum",
-    "intestine",
-    "colon",
-    "rectum",
-    "aorta",
-    "postcava",
-    "portal_vein_and_splenic_vein",
-    "hepatic_vessel",
-    "superior_mesenteric_artery",
-    "celiac_trunk",
-    "celiac_aa",
-    "veins",
-    "bladder",
-    "esophagus",
-    "adrenal_gland_left",
-    "adrenal_gland_right",
-    "gall_bladder",
-    "common_bile_duct",
-    "lung_left",
-    "lung_right",
-    "femur_left",
-    "femur_right",
-    "prostate",
-    *SEGMENTS,
-    *LESIONS.values(),
-)
+CLASSES = ABDOMEN_STRUCTURES
 """The 41 classes; the first has the value 1."""
 
 VALUES = {name: value for value, name in enumerate(CLASSES, start=1)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from uvlm.errors import CatalogError
 from uvlm.preprocessing.sources.ct_rate_metadata import SeriesMetadata, parse_metadata
+from uvlm.preprocessing.sources.structures import read_class_names
 from uvlm.preprocessing.study import Rejection, Scope
 from uvlm.preprocessing.table import Table, read_table
 from uvlm.registry import CT_RATE_LABELS
@@ -304,19 +304,7 @@ def read_scope(masks: Path) -> Scope:
         CatalogError: no usable labels.json.
     """
     path = masks / "labels.json"
-    try:
-        named = {
-            int(value): str(name) for value, name in json.loads(path.read_text("utf-8")).items()
-        }
-    except (OSError, ValueError, AttributeError) as error:
-        raise CatalogError.about(
-            path,
-            f"unreadable ({error})",
-            'Write value to name, {"1": "lung_upper_lobe_left", ...}, or give --no-masks.',
-        ) from None
-    named.pop(0, None)
-    if len(set(named.values())) != len(named):
-        raise CatalogError.about(path, "a name is given to two values", "Use different names.")
+    named = read_class_names(path, " Or leave the masks out: --no-masks.")
     table = {value: index for index, value in enumerate(sorted(named), 1)}
     classes = {named[value]: index for value, index in table.items()}
     return Scope(name="all", classes=classes, table=table)

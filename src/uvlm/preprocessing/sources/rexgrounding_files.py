@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from uvlm.errors import CatalogError
 from uvlm.preprocessing.sources.nnunet_raw import ids_of
 from uvlm.preprocessing.sources.rexgrounding_classes import AIRWAY, STRUCTURES, UNPLACED, VESSELS
 from uvlm.preprocessing.sources.rexgrounding_mask import LabelFile, total_segmentator
+from uvlm.preprocessing.sources.structures import read_class_names
 from uvlm.preprocessing.study import ImageSource, MaskSource, VolumeFile
 
 if TYPE_CHECKING:
@@ -151,17 +151,7 @@ def _binary(path: Path, value: int) -> LabelFile:
 
 def _read_labels(path: Path) -> tuple[tuple[int, int], ...]:
     """Value in the files to value in the mask, by the names of TotalSegmentator."""
-    try:
-        named = {
-            int(value): str(name) for value, name in json.loads(path.read_text("utf-8")).items()
-        }
-    except (OSError, ValueError, AttributeError) as error:
-        raise CatalogError.about(
-            path,
-            f"unreadable ({type(error).__name__})",
-            'Masks of many structures need it: {"1": "spleen", "2": "kidney_right", ...}.',
-        ) from None
-    named.pop(0, None)
+    named = read_class_names(path, " Masks of many structures need it.")
     unknown = [name for name in named.values() if name not in STRUCTURES and name not in UNPLACED]
     if unknown:
         raise CatalogError.about(

@@ -21,7 +21,7 @@ from uvlm.errors import CatalogError
 from uvlm.preprocessing.masks import MaskFile, Structure, StructureFolder
 from uvlm.preprocessing.study import MaskSource, Scope
 
-__all__ = ["number_masks", "number_structures", "rank_of", "read_names", "structures_in"]
+__all__ = ["number_masks", "number_structures", "rank_of", "read_class_names", "structures_in"]
 
 SPACES = {"abdomen", "body", "chest", "chest wall", "mediastinum", "thorax", "thoracic cavity"}
 LESIONS = re.compile(
@@ -88,7 +88,7 @@ def number_masks(
         raise CatalogError.about(
             where, "mask files without the names of their values", "Give them with --mask-labels."
         )
-    by_value = read_names(names)
+    by_value = read_class_names(names)
     order = {value: number for number, value in enumerate(sorted(by_value), 1)}
     classes = {by_value[value]: number for value, number in order.items()}
     known = tuple(order)
@@ -96,20 +96,20 @@ def number_masks(
     return {path: MaskFile(path, known) for path in paths}, scope
 
 
-def read_names(path: Path) -> dict[int, str]:
+def read_class_names(path: Path, hint: str = "") -> dict[int, str]:
     """Value to name, from `{"1": "liver"}`, `{"liver": 1}` or nnU-Net's dataset.json.
+
+    Args:
+        hint: what else an error tells the user.
 
     Raises:
         CatalogError: unreadable, a name or value twice, or values that are no whole numbers.
     """
-    remedy = 'Write {"1": "liver"}, {"liver": 1}, or nnU-Net\'s dataset.json.'
+    remedy = 'Write {"1": "liver"}, {"liver": 1}, or nnU-Net\'s dataset.json.' + hint
     try:
         data = json.loads(path.read_text("utf-8-sig"))
         data = data.get("labels", data)
-        pairs = [
-            (int(name), str(value)) if name.strip().isdigit() else (int(value), name)
-            for name, value in data.items()
-        ]
+        pairs = [_value_and_name(*pair) for pair in data.items()]
     except OSError as error:
         raise CatalogError.about(path, f"cannot be read ({error.strerror})", remedy) from None
     except (ValueError, TypeError, AttributeError) as error:
@@ -121,3 +121,13 @@ def read_names(path: Path) -> dict[int, str]:
     if not pairs or min(pairs)[0] < 0:
         raise CatalogError.about(path, "no values above 0", remedy)
     return dict(pairs)
+
+
+def _value_and_name(key: str, entry: object) -> tuple[int, str]:
+    """Of one entry, written either way round."""
+    value, name = (key, entry) if key.strip().isdigit() else (entry, key)
+    if isinstance(value, bool) or not isinstance(name, str):
+        raise ValueError(f"the entry {key!r}: {entry!r}")
+    if isinstance(value, (str, int)):
+        return int(value), name
+    raise ValueError(f"the entry {key!r}: {entry!r}")

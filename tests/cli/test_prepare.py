@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 
@@ -139,8 +140,11 @@ def test_a_dry_run_of_a_folder_writes_nothing(tmp_path, capsys):
         rows = [("name", "report"), *((name, "Findings: clear.") for name in SERIES[:2])]
         csv.writer(file).writerows(rows)
     arguments = (tmp_path / "raw", "--table", table)
-    assert run(*arguments, "--dry-run", source="folder") == 0
-    assert "name" in capsys.readouterr().out
+    assert run(*arguments, "--dry-run", "--patient-column", "-", source="folder") == 0
+    said = capsys.readouterr().out
+    assert "name" in said
+    words = [*map(str, arguments), "--patient-column", "-"]
+    assert f"uvlm prepare folder {shlex.join(words)} --out OUT" in said
     assert {path.name for path in tmp_path.iterdir()} == {"source", "raw", "table.csv"}
     assert run(*arguments, "--out", tmp_path / "out", *SHAPE, source="folder") == 0
     assert len(read_catalog(tmp_path / "out/catalog.csv", need=["report"]).rows) == 2

@@ -78,9 +78,16 @@ def test_results_are_not_put_into_a_study(tmp_path):
 
 
 def test_results_may_lie_beside_above_or_below_raw_data(tmp_path):
-    raw = [tmp_path / "raw" / "a.nii.gz", tmp_path / "raw" / "dicom"]
-    for out in (tmp_path / "raw", tmp_path / "raw" / "out", tmp_path, tmp_path / "other"):
+    raw = [tmp_path / "raw/a/a.nii.gz", tmp_path / "raw" / "dicom"]
+    for out in (tmp_path / "raw/out", tmp_path / "raw/a/out", tmp_path, tmp_path / "other"):
         refuse_sources_in(out, [out / "imagesTr", out / "labelsTr"], raw)
+
+
+@pytest.mark.parametrize("out", ["raw", "raw/a", "raw/a/b"])
+def test_results_are_not_put_into_a_folder_of_studies(tmp_path, out):
+    raw = [tmp_path / "raw/a/b/ct.nii.gz", tmp_path / "raw/c/ct.nii.gz"]
+    with pytest.raises(CatalogError, match="results would lie among raw data"):
+        refuse_sources_in(tmp_path / out, [tmp_path / out / "imagesTr"], raw)
 
 
 def test_only_what_dead_processes_were_writing_is_removed(tmp_path):

@@ -139,24 +139,27 @@ def test_what_the_source_left_out_is_told(made, tmp_path):
     given = listing(
         made,
         [study(made, "p1_a"), study(made, "p2_a", series_id="../p2"), study(made, "p3_a", Broken)],
-        rejected=(Rejection(series_id="p8", source=made / "p8", error="p8: no report."),),
+        rejected=tuple(
+            Rejection(series_id=name, source=made / name, error=f"{name}: no report.")
+            for name in ("p8", "p9")
+        ),
         excluded=tuple(Exclusion(series_id=f"e{n}", reason="not a chest") for n in range(3)),
         warnings=("Mind the gap.",),
     )
     summary = prepare_dataset(given, tmp_path, OPTIONS)
     assert (summary.prepared, summary.excluded, summary.warnings) == (1, 3, ("Mind the gap.",))
-    assert errors(tmp_path).keys() == {"p8", "../p2", "p3_a"}
+    assert errors(tmp_path).keys() == {"p8", "p9", "../p2", "p3_a"}
     assert "ZeroDivisionError" in errors(tmp_path)["p3_a"]
     said = manifest(tmp_path)
     assert said["outcome"] == "partial"
     assert said["counts"] == {
-        "listed": 7, "prepared": 1, "kept": 0, "rejected": 3, "excluded": 3,
+        "listed": 8, "prepared": 1, "kept": 0, "rejected": 4, "excluded": 3,
     }  # fmt: skip
     assert said["exclusion_reasons"] == {"not a chest": 3}
     assert said["exclusions"][0] == {"series_id": "e0", "reason": "not a chest"}
     assert said["warnings"] == ["Mind the gap."]
     reasons = said["rejection_reasons"]
-    assert (reasons["p8: no report."], reasons["ZeroDivisionError: surprise"]) == (1, 1)
+    assert (reasons["no report."], reasons["ZeroDivisionError: surprise"]) == (2, 1)
     assert len(reasons) == 3
     assert not list(tmp_path.parent.glob("p2*"))
 

@@ -87,6 +87,14 @@ def test_all_keeps_what_is_done(made, config, prepared, capsys):
     assert "train_merged.csv: 4 series" in capsys.readouterr().out
 
 
+def test_all_never_replaces_merged_files_of_others(made, config, tmp_path, capsys):
+    (tmp_path / "train_merged.csv").write_text("mine\n")
+    assert main([*config, *everything(made, tmp_path)]) == 2
+    assert "did not write" in capsys.readouterr().err
+    assert (tmp_path / "train_merged.csv").read_text() == "mine\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["train_merged.csv"]
+
+
 def test_the_steps_one_by_one_give_the_same_catalog(made, config, prepared, tmp_path, capsys):
     out = tmp_path / "steps"
     assert run(*config, "resize", "--input-dir", made / "volumes", "--output-dir", out) == 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -113,6 +114,9 @@ def main(argv: Sequence[str]) -> int:
     listing = module.list_studies(args)
     if dry:
         print(module.describe(listing))
+        again = [word for word in argv if word != "--dry-run"]
+        words = ["uvlm", "prepare", *again, *(() if args.out else ("--out", "OUT"))]
+        print(f"to prepare them\n  {shlex.join(words)}")
         return 0
     for warning in listing.warnings:
         print(f"WARNING: {warning}", file=sys.stderr)

@@ -112,7 +112,8 @@ def add_flags(
         "--split-dir",
         type=Path,
         metavar="PATH",
-        help="the lists of training and test cases (default: TrainTestIDS in --input-dir)",
+        help="the lists of training and test cases (`all`: TrainTestIDS in --input-dir, unless "
+        "given; `resize`: without it nothing is held out)",
     )
 
 

@@ -106,7 +106,8 @@ def refuse_sources_in(out: Path, folders: Iterable[Path], sources: Iterable[Path
     """Refuse an output that would put files among the raw data.
 
     Args:
-        out: must not lie in a folder that is itself a study, for the study would change
+        out: must not lie in a folder that is itself a study, for the study would change, nor be a
+            folder of studies: the one that holds all sources, or one of those below it
         folders: hold what is written; no source may lie in one
         sources: files, or folders that are studies
 
@@ -117,6 +118,11 @@ def refuse_sources_in(out: Path, folders: Iterable[Path], sources: Iterable[Path
     real_out = Path(os.path.realpath(out))
     around_out = {real_out, *real_out.parents}
     real: dict[Path, Path] = {}
+    sources = list(sources)
+    folders_of = {os.path.realpath(source.parent) for source in sources}
+    if folders_of and Path(os.path.commonpath(folders_of)) in around_out:
+        # At or below the folder that holds them all, OUT may hold none.
+        own.add(real_out)
     for source in sources:
         if source.parent not in real:
             real[source.parent] = Path(os.path.realpath(source.parent))

@@ -378,7 +378,9 @@ class _Run:
             },
             "label_prevalence": prevalence(catalog.labels, catalog.rows),
             "warnings": list(summary.warnings),
-            "rejection_reasons": dict(grouped(each.error for each in summary.rejected)),
+            "rejection_reasons": dict(
+                grouped(each.error.removeprefix(f"{each.series_id}: ") for each in summary.rejected)
+            ),
             "notes": notes_of(records),
             "peak_gb_per_worker": round(max((each.peak_gb for each in records), default=0.0), 3),
             "bytes_written": sum(each.bytes_written for each in records),

@@ -111,7 +111,8 @@ def _merge(args: argparse.Namespace, config: AbdomenConfig) -> Told:
 
     name = config.name or described_name(args.reports_csv.parent)
     step = merge_step(args.reports_csv, args.cls_csv, args.output_csv, name)
-    return str(step), list(step.problems.values())
+    note = "No case of it is held out; train on the files that `split` writes."
+    return f"{step}\n{note}", list(step.problems.values())
 
 
 def _split(args: argparse.Namespace, config: AbdomenConfig) -> Told:

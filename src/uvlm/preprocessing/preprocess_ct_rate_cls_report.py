@@ -25,6 +25,9 @@ from uvlm.registry import CT_RATE_LABELS
 
 __all__ = ["CtRateConfig", "main"]
 
+MERGED = {"train": "train_merged.csv", "valid": "val_merged.csv"}
+"""Split -> catalog of it that `all` writes."""
+
 DEFAULT = "ct_rate_config.json"
 """Problems printed one by one."""
 
@@ -212,18 +215,29 @@ def _prepare(args: argparse.Namespace, config: CtRateConfig, places: Places) -> 
         # A volume too large for the memory must cost one series, not every run.
         isolated=True,
     )
+    if args.command == "all":
+        _refuse_other(args.output_dir)
     done = prepare_dataset(listing, args.output_dir, options)
     print(f"{done.catalogs[0]}: {done.prepared} series, {done.excluded} left out on purpose")
     for warning in done.warnings:
         print(f"WARNING: {warning}", file=sys.stderr)
     if args.command == "all":
         catalog = read_catalog(done.catalogs[0])
-        for split, name in (("train", "train_merged.csv"), ("valid", "val_merged.csv")):
+        for split, name in MERGED.items():
             rows = tuple(row for row in catalog.rows if row.split == split)
             path = catalog.path.with_name(name)
             write_catalog(replace(catalog, path=path, rows=rows))
             print(f"{path}: {len(rows)} series")
     return tell([f"{each.series_id}: {each.error}" for each in done.rejected])
+
+
+def _refuse_other(out: Path) -> None:
+    """Refuse a folder that holds merged files but no run of ours: they are somebody else's."""
+    for name in MERGED.values():
+        if (out / name).exists() and not (out / "run.json").exists():
+            raise CatalogError.about(
+                out / name, "a file that this command did not write", "Choose another --output-dir."
+            )
 
 
 def _verify(folder: Path) -> int:

@@ -26,6 +26,8 @@ class Verified:
 
     catalog: Catalog
     stores: int
+    """Read whole, of series without a problem."""
+
     problems: tuple[str, ...]
 
 
@@ -37,9 +39,11 @@ def verify_catalog(path: Path | str) -> Verified:
     """
     catalog = read_catalog(path)
     problems: list[str] = []
+    stores = 0
     for row in tqdm(catalog.rows, desc="verify", unit="series", delay=2):
-        problems += _of_row(row, catalog)
-    stores = sum(1 + (row.mask is not None) for row in catalog.rows)
+        found = list(_of_row(row, catalog))
+        problems += found
+        stores += 0 if found else 1 + (row.mask is not None)
     return Verified(catalog=catalog, stores=stores, problems=tuple(problems))
 
 

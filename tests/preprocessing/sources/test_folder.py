@@ -10,6 +10,7 @@ import pytest
 
 from tests.imaging.dicom_factory import SeriesSpec, anatomy, write_series
 from uvlm.errors import CatalogError
+from uvlm.preprocessing.disk import LOCK
 from uvlm.preprocessing.sources import folder
 from uvlm.preprocessing.sources.folder import Columns, describe, list_folder
 from uvlm.preprocessing.study import VolumeFile
@@ -299,11 +300,21 @@ def test_what_was_understood_is_said_without_report_text(tmp_path, images):
         "'no' = 0, 'yes' = 1",
         "cannot be used: 1",
         "left out: 1",
-        "uvlm prepare folder",
-        "--id-column id --patient-column patient --report-column report --label-columns mass",
     ):
         assert part in said
     assert "Smith" not in said
+
+
+def test_what_an_earlier_run_wrote_is_no_raw_data(tmp_path, images):
+    """Wherever its output lies: the masks of an nnU-Net dataset have the names of the CTs."""
+    before = list_folder(images)
+    out = images / "prepared"
+    cases = out / "nnUNet_preprocessed/Dataset600_A/gt_segmentations"
+    cases.mkdir(parents=True)
+    (out / LOCK).touch()
+    for path in before.understood.files.volumes:
+        (cases / f"{path.name.split('.')[0]}.nii.gz").touch()
+    assert list_folder(images).studies == before.studies
 
 
 def test_what_no_column_holds_is_said(tmp_path, images):

@@ -86,6 +86,15 @@ def test_an_image_without_mask_or_channel_number_is_rejected(root):
     assert "not named like CASE_0000.nii.gz" in errors["b"]
 
 
+def test_a_mask_without_its_image_is_rejected(root):
+    (root / "imagesTr/a_0000.nii.gz").unlink()
+    listing = list_nnunet_raw(root)
+    assert [study.series_id for study in listing.studies] == ["b"]
+    (lonely,) = listing.rejected
+    assert lonely.series_id == "a"
+    assert "no image for it in imagesTr" in lonely.error
+
+
 def test_a_ct_rate_name_says_who_the_patient_is(root):
     assert ids_of("train_12_b_2") == ("train_12_b", "train_12")
     assert ids_of("BDMAP_00000001") == ("BDMAP_00000001", "BDMAP_00000001")

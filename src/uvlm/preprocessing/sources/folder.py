@@ -11,8 +11,7 @@ understood before anything is prepared.
 from __future__ import annotations
 
 import argparse
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,8 +66,6 @@ class Understood:
     table: Table | None
     roles: Roles
     notes: tuple[str, ...]
-    told: Mapping[str, object]
-    """Options as given, None where not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +159,6 @@ def list_folder(
     studies, scopes, rejected = with_masks(rows.drafts, files.root, masks, mask_labels)
     missing = sum(study.mask is None for study in studies) if scopes else 0
     lack = (f"{missing} of {len(studies)} studies have no mask.",) if missing else ()
-    told = {"--table": table, "--sheet": sheet, "--encoding": encoding, "--delimiter": delimiter}
-    told |= {"--masks": masks, "--mask-labels": mask_labels, "--name": name, "--region": region}
     return FolderListing(
         name=name or _name_of(folder),
         region=region or REGION_OF.get(rows.roles.labels, "unknown"),
@@ -173,7 +168,7 @@ def list_folder(
         rejected=(*rows.rejected, *rejected),
         excluded=rows.excluded,
         warnings=(*rows.roles.warnings, *rows.warnings, *lack),
-        understood=Understood(files=files, table=loaded, roles=rows.roles, notes=notes, told=told),
+        understood=Understood(files=files, table=loaded, roles=rows.roles, notes=notes),
     )
 
 
@@ -199,7 +194,7 @@ def _name_of(folder: Path) -> str:
 
 
 def describe(listing: FolderListing) -> str:
-    """Counts, columns, the first studies, labels, what is unmatched, warnings, the next command.
+    """Counts, columns, the first studies, labels, what is unmatched, warnings.
 
     Of reports only the length is shown.
     """
@@ -217,7 +212,6 @@ def describe(listing: FolderListing) -> str:
     parts.append(_section(f"cannot be used: {len(rejected)}", _some(rejected)))
     parts.append(_section(f"left out: {len(excluded)}", _some(excluded)))
     parts.append(_section("warnings", list(listing.warnings)))
-    parts.append(_section("to prepare them", [_command(listing.understood)]))
     return "\n".join(part for part in parts if part)
 
 
@@ -297,18 +291,3 @@ def _masks(listing: FolderListing) -> list[str]:
     count = sum(study.mask is not None for study in listing.studies)
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     return [f"{count} of {len(listing.studies)} studies, {len(names)} classes: {shown}"]
-
-
-def _command(seen: Understood) -> str:
-    words: list[str | Path] = ["uvlm", "prepare", "folder", seen.files.root]
-    for option, value in seen.told.items():
-        words += [] if value is None else [option, str(value)]
-    if seen.table is not None:
-        for role, column in seen.roles.single.items():
-            words += [f"--{role}-column", column]
-        words += ["--report-column", *seen.roles.report] if seen.roles.report else []
-        # The labels of a known dataset are found again by themselves.
-        standard = seen.roles.labels in (CT_RATE_LABELS, ABDOMEN_LABELS)
-        named = () if standard else seen.roles.labels
-        words += ["--label-columns", *named] if named else []
-    return shlex.join([*map(str, words), "--out", "OUT"])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from uvlm.errors import CatalogError
+from uvlm.preprocessing.disk import LOCK
 
 __all__ = ["Files", "Index", "find_files", "is_absolute", "stem_of"]
 
@@ -72,7 +73,7 @@ class Files:
 
 
 def find_files(root: Path, skip: Iterable[Path] = ()) -> Files:
-    """Every CT below `root`, at any depth; folders in `skip` are not entered.
+    """Every CT below `root`, at any depth; not in folders of `skip`, nor in prepared datasets.
 
     Raises:
         CatalogError: `root` is no folder, or cannot be read.
@@ -99,7 +100,8 @@ def _walk(root: Path, skip: set[str]) -> Iterator[tuple[Path, list[str]]]:
     seen = set(skip)
     for folder, below, names in os.walk(root, followlinks=True, onerror=refuse):
         real = os.path.realpath(folder)
-        if real in seen:
+        # What an earlier run wrote is not raw data, wherever it was told to write.
+        if real in seen or (LOCK in names and Path(folder) != root):
             below.clear()
             continue
         seen.add(real)

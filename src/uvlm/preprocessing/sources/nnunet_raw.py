@@ -264,10 +264,19 @@ class _Found:
     rejected: list[Rejection] = field(default_factory=list)
     excluded: list[Exclusion] = field(default_factory=list)
 
+    def _add_lonely_masks(self, root: Path, part: str, known: set[str]) -> None:
+        for mask in sorted((root / f"labels{part}").glob(f"*{self.ending}")):
+            series_id = mask.name.removesuffix(self.ending)
+            if series_id not in known and not series_id.startswith("."):
+                error = f"{mask}: no image for it in images{part}. Add it, or remove the mask."
+                self.rejected.append(Rejection(series_id=series_id, source=mask, error=error))
+
     def add(self, root: Path, part: str, split: str | None) -> None:
         """The cases of `images<part>`, those without a mask sorted out."""
         masks = root / f"labels{part}"
-        for series_id, image in _images(root, part, self.ending):
+        images = _images(root, part, self.ending)
+        self._add_lonely_masks(root, part, {series_id for series_id, _ in images})
+        for series_id, image in images:
             mask = masks / f"{series_id}{self.ending}"
             if image.name == mask.name:
                 error = f"{image}: not named like CASE_0000{self.ending}. Rename or remove it."

@@ -364,6 +364,19 @@ def test_another_dataset_needs_another_folder(made, out, change, word):
     assert tree(out) == before
 
 
+def test_other_studies_under_the_same_name_need_another_folder(made, tmp_path):
+    first, second = study(made, "p1_a", mask=False), study(made, "p2_a", mask=False)
+    prepare_dataset(listing(made, [first], scopes=()), tmp_path, OPTIONS)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(CatalogError, match="of which none is in this dataset"):
+        prepare_dataset(listing(made, [second], scopes=()), tmp_path, OPTIONS)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    grown = prepare_dataset(listing(made, [first, second], scopes=()), tmp_path, OPTIONS)
+    assert (grown.kept, grown.warnings) == (1, ())
+    shrunk = prepare_dataset(listing(made, [second], scopes=()), tmp_path, OPTIONS)
+    assert "1 series of an earlier run are no longer in the dataset" in shrunk.warnings[0]
+
+
 def test_another_preprocessing_needs_another_folder(made, out):
     before = tree(out)
     with pytest.raises(CatalogError, match=r"prepared in another way .*spec"):

@@ -90,7 +90,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--nnunet", type=int, metavar="ID", help="number of the nnU-Net dataset, 1 to 999"
+        "--nnunet",
+        type=int,
+        metavar="ID",
+        help="also write an nnU-Net dataset of this number, 1 to 999 (unasked: abdomen-atlas 145, "
+        "rexgrounding 141)",
     )
     which.add_argument("--no-nnunet", action="store_true", help="write no nnU-Net dataset")
     add("--plan", action="store_true", help="estimate time, disk and memory; write nothing")

@@ -219,5 +219,6 @@ def _not_finite(
     return ImageError.about(
         path,
         f"{nan} NaN and {infinite} infinite voxels of {math.prod(shape)}",
-        "Export it again, or replace them with -1024 (air) if they lie outside the scan.",
+        "Export it again, or replace them with what stands for outside the scan: -1024 (air) in a "
+        "CT, 0 in a mask.",
     )

@@ -40,6 +40,7 @@ from uvlm.preprocessing.entries import grouped
 from uvlm.preprocessing.manifest import (
     Identity,
     Outcome,
+    compare_earlier,
     notes_of,
     now,
     prevalence,
@@ -152,11 +153,13 @@ def prepare_dataset(listing: Listing, out: Path | str, options: Options) -> Summ
     )
     run.refuse_other()
     with _disk_errors_said(out), run.folders():
+        earlier = read_records(out / RECORDS)
+        doubts = compare_earlier(out, listing, earlier)
         run.write_manifest(outcome="running")
         try:
             with stoppable(out):
-                records = run.prepare()
-                summary = run.finish(records)
+                records = run.prepare(earlier)
+                summary = run.finish(records, doubts)
         except BaseException as error:
             said = str(error) if isinstance(error, UvlmError) else type(error).__name__
             with suppress(OSError):
@@ -257,13 +260,12 @@ class _Run:
             yield from study.image.files
             yield from () if study.mask is None else study.mask.files
 
-    def prepare(self) -> list[Record]:
+    def prepare(self, earlier: Mapping[str, Record]) -> list[Record]:
         """The record of every admitted study, in their order."""
         path = self.out / RECORDS
         # A worker on another machine stands in another folder.
         out = Path(os.path.abspath(self.out))
         nnunet = {name: Path(os.path.abspath(folder)) for name, folder in self.nnunet.items()}
-        earlier = read_records(path)
         jobs = [
             Job(
                 study=study,
@@ -294,7 +296,7 @@ class _Run:
                 bar.update()
         return [found[job.study.series_id] for job in jobs]
 
-    def finish(self, records: Sequence[Record]) -> Summary:
+    def finish(self, records: Sequence[Record], doubts: Sequence[str]) -> Summary:
         """Write everything that is about the dataset as a whole."""
         failed = tuple(
             Rejection(series_id=each.series_id, source=Path(each.source), error=each.error)
@@ -303,7 +305,7 @@ class _Run:
         )
         rejected = (*self.listing.rejected, *self.admitted.rejected, *failed)
         write_errors(self.out, rejected)
-        warnings = [*self.listing.warnings, *self.admitted.warnings]
+        warnings = [*self.listing.warnings, *self.admitted.warnings, *doubts]
         usable = [record for record in records if record.error is None]
         catalogs = catalogs_of(
             self.listing, self.admitted.studies, usable, self.out, self.options.spec
@@ -335,7 +337,10 @@ class _Run:
             if folder is None:
                 continue
             if any(row.mask is not None and row.split not in HELD_OUT for row in catalog.rows):
-                yield from write_dataset(folder, scope.classes, self.options.spec, catalog.rows)
+                which = f"{scope.name}: " if len(self.listing.scopes) > 1 else ""
+                rows = catalog.rows
+                for said in write_dataset(folder, scope.classes, self.options.spec, rows):
+                    yield which + said
             else:
                 yield f"{folder}: no nnU-Net dataset, for no study to train on has a mask."
 

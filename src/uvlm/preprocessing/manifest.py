@@ -28,6 +28,7 @@ __all__ = [
     "RUN",
     "Identity",
     "Outcome",
+    "compare_earlier",
     "notes_of",
     "now",
     "prevalence",
@@ -190,3 +191,28 @@ def _earlier(out: Path) -> dict[str, Any] | None:
         return {key: found[key] for key in ("spec", "scopes", "labels", "name")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def compare_earlier(out: Path, listing: Listing, earlier: Mapping[str, Record]) -> list[str]:
+    """What to tell the user if `earlier` runs prepared series that `listing` does not have.
+
+    Raises:
+        CatalogError: it has none of them, so that `out` holds another dataset.
+    """
+    prepared = {name for name, record in earlier.items() if record.error is None}
+    listed = {study.series_id for study in listing.studies}
+    listed |= {each.series_id for each in listing.rejected}
+    listed |= {each.series_id for each in listing.excluded}
+    gone = prepared - listed
+    if prepared and gone == prepared:
+        raise CatalogError.about(
+            out,
+            f"it holds {len(prepared)} prepared series, of which none is in this dataset",
+            "Choose another --out.",
+        )
+    if not gone:
+        return []
+    return [
+        f"{len(gone)} series of an earlier run are no longer in the dataset; they are in no "
+        "catalog, and their stores stay."
+    ]

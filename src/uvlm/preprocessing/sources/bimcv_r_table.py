@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uvlm.errors import CatalogError
+from uvlm.preprocessing.disk import LOCK
 from uvlm.preprocessing.sources.folder_files import stem_of
 from uvlm.preprocessing.sources.folder_table import read_any
 from uvlm.preprocessing.table import Table
@@ -92,10 +93,15 @@ def find_table(
 
 
 def _tables_below(folder: Path) -> list[Path]:
+    """Also without the catalogs that an earlier run wrote there."""
+    found = sorted(folder.rglob("*"))
+    prepared = {path.parent for path in found if path.name == LOCK}
     return [
         path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in (".csv", ".xlsx") and not path.name.startswith((".", "~"))
+        for path in found
+        if path.suffix.lower() in (".csv", ".xlsx")
+        and not path.name.startswith((".", "~"))
+        and prepared.isdisjoint(path.parents)
     ]
 
 

@@ -92,21 +92,29 @@ class Anatomy:
     """Series with a folder of TotalSegmentator to the files that others have and it has not; an
     organ that is not in view has an empty file."""
 
+    strange: dict[str, list[str]]
+    """Series with such a folder to the files in it that are no structure."""
+
     @classmethod
     def of(cls, folder: Path, series: Collection[str]) -> Anatomy:
         """What is in `folder` of `series`."""
         tools = tuple(tool for tool in TOOLS if (folder / tool).is_dir())
         inside = (folder / TOOLS[0]).iterdir() if TOOLS[0] in tools else ()
         names = {
-            path.name: frozenset(each.name.split(".nii")[0] for each in path.iterdir())
+            path.name: frozenset(
+                each.name.split(".nii")[0]
+                for each in path.iterdir()
+                if ".nii" in each.name and not each.name.startswith(".")
+            )
             for path in inside
             if path.name in series and path.is_dir()
         }
         placed = {name: each & STRUCTURES.keys() for name, each in names.items()}
         everywhere = frozenset[str]().union(*placed.values())
-        return cls(
-            folder, tools, {name: sorted(everywhere - each) for name, each in placed.items()}
-        )
+        lacking = {name: sorted(everywhere - each) for name, each in placed.items()}
+        known = {*STRUCTURES, *UNPLACED}
+        strange = {name: sorted(each - known) for name, each in names.items()}
+        return cls(folder, tools, lacking, strange)
 
     def find(self, series_id: str) -> tuple[MaskSource, ...] | str:
         """From the lowest priority to the highest, or what is missing."""
@@ -116,6 +124,8 @@ class Anatomy:
             where = self.folder / "totalsegmentator" / series_id
             if found is None:
                 return f"neither {where} nor {where}{SUFFIX}"
+            if strange := self.strange.get(series_id):
+                return f"{where} holds {strange[0]!r}, which is no structure of TotalSegmentator"
             if lacking := self.lacking.get(series_id):
                 rest = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
                 return f"{where} lacks {lacking[0]}{rest}, which other studies have"

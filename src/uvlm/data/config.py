@@ -68,6 +68,19 @@ class DataConfig:
     augment: AugmentConfig = AugmentConfig()
     """Changes made to training samples; validation samples are left alone."""
 
+    bank: Path | None = None
+    """Feature bank written by `uvlm features`; report training then never runs the encoder."""
+
+    partial: bool = False
+    """Mix catalogs whose labels or classes differ: what a study's catalog does not know is left out
+    of its loss."""
+
+    balance: bool = False
+    """Draw training studies so that rare labels come about as often as common ones."""
+
+    bucket: bool = False
+    """Put reports of similar length into one batch, so that less of it is padding."""
+
     workers: int = 0
     """Loader processes; 0 loads in the training process, best when volumes are small."""
 

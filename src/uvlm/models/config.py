@@ -5,9 +5,11 @@ Stages are numbered 1 (shallow) to N (deep), decoder layers 1 to L, as in the pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from math import prod
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from uvlm.errors import ConfigError
 
@@ -16,6 +18,8 @@ __all__ = [
     "DecoderConfig",
     "EncoderConfig",
     "InjectionConfig",
+    "JointConfig",
+    "PretrainedConfig",
     "ReportConfig",
     "SegmentationConfig",
 ]
@@ -137,6 +141,12 @@ class InjectionConfig:
     hidden: int = 1024
     """Hidden width of each projection."""
 
+    place: Literal["before", "middle"] = "before"
+    """Before the layer (Eq. 5), or between its attention and its feed-forward block (authors)."""
+
+    share: bool = False
+    """One projection per stage for all layers that receive it (authors), not one per layer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
@@ -160,6 +170,9 @@ class DecoderConfig:
     rope_base: float = 10_000.0
     """Base of the rotary position code."""
 
+    rotary: Literal["halves", "authors"] = "halves"
+    """Pairs turned by one angle each, or the published code's table, which is no rotation."""
+
     def __post_init__(self) -> None:
         _refuse(
             self.width % (2 * self.heads) != 0,
@@ -167,6 +180,55 @@ class DecoderConfig:
         )
         smallest = min(self.vocab_size, self.layers, self.width, self.heads, self.ffn)
         _refuse(smallest < 1, "every size of the decoder must be positive.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedConfig:
+    """A causal language model of transformers (Qwen3, Phi-4, any like Llama) in place of the
+    decoder from scratch."""
+
+    base: Path | None = None
+    """Local folder of the model: config.json, *.safetensors, tokenizer.json."""
+
+    architecture: str = ""
+    """Text of the base's config.json; read from `base` when a run begins."""
+
+    fingerprint: str = ""
+    """16 hexadecimal digits that name the base's weights; read from `base` too."""
+
+    vocab_size: int = 0
+    """Entries of the embedding, tokens added for vision included; 0 until the base is read."""
+
+    tuning: Literal["lora", "full"] = "lora"
+    """Train low-rank adapters over frozen weights in 16 bits, or all weights, kept in 32 bits."""
+
+    rank: int = 64
+    """Rank of the adapters (paper: 64)."""
+
+    alpha: int = 128
+    """Scale of the adapters, divided by the rank (paper: 128)."""
+
+    targets: tuple[str, ...] = ()
+    """Names of the adapted linear layers; () takes the attention's projections."""
+
+    def __post_init__(self) -> None:
+        _refuse(self.rank < 1 or self.alpha < 1, "rank and alpha must be at least 1.")
+
+    @property
+    def hf(self) -> dict[str, Any]:
+        """config.json of the base; empty until it is read."""
+        found: dict[str, Any] = json.loads(self.architecture) if self.architecture else {}
+        return found
+
+    @property
+    def layers(self) -> int:
+        """Transformer blocks; 0 until the base is read."""
+        return int(self.hf.get("num_hidden_layers", 0))
+
+    @property
+    def width(self) -> int:
+        """Hidden width; 0 until the base is read."""
+        return int(self.hf.get("hidden_size", 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +244,16 @@ class ReportConfig:
     injection: InjectionConfig = InjectionConfig()
     """Which stage goes where."""
 
-    decoder: DecoderConfig = DecoderConfig()
-    """The language model."""
+    decoder: DecoderConfig | PretrainedConfig = DecoderConfig()
+    """The language model: from scratch, or a pretrained one."""
+
+    mask: Literal["vision_bidirectional", "causal", "authors"] = "vision_bidirectional"
+    """Who sees whom among the visual tokens: all of them both ways (paper), only backwards, or
+    the published code's mask, shifted by one position."""
+
+    spacing: bool = False
+    """Tell the decoder the study's own voxel size and extent in mm, in the prompt: resizing erases
+    what reports quote in mm."""
 
     vision_start_id: int | None = None
     """The tokenizer's id of the marker before the visual tokens; None until it is known."""
@@ -192,9 +262,14 @@ class ReportConfig:
     """The tokenizer's id of the marker after them."""
 
     def __post_init__(self) -> None:
-        stages, layers = self.encoder.num_stages, self.decoder.layers
-        r = self.reference_stage
+        r, stages = self.reference_stage, self.encoder.num_stages
         _refuse(not 1 <= r <= stages, f"reference_stage must be 1..{stages} or -{stages}..-1.")
+        self.encoder.stage_grid(self.shape, stages)
+        if self.decoder.layers:  # 0 for a base that is not read yet
+            self._check_decoder()
+
+    def _check_decoder(self) -> None:
+        stages, layers = self.encoder.num_stages, self.decoder.layers
         for layer, stage in self.layer_stages:
             _refuse(
                 not (1 <= layer <= layers and 1 <= stage <= stages),
@@ -203,7 +278,6 @@ class ReportConfig:
             )
         seen = [layer for layer, _ in self.layer_stages]
         _refuse(len(seen) != len(set(seen)), "a decoder layer can receive only one stage.")
-        self.encoder.stage_grid(self.shape, stages)
         markers = [i for i in (self.vision_start_id, self.vision_end_id) if i is not None]
         size = self.decoder.vocab_size
         _refuse(
@@ -248,3 +322,24 @@ class ReportConfig:
     def num_visual_tokens(self) -> int:
         """K."""
         return prod(self.token_grid)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointConfig:
+    """Task 2 and 3 at once over one encoder (the published code's mode "both")."""
+
+    classification: ClassificationConfig = ClassificationConfig()
+    """The class head; its encoder must be the report's."""
+
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """The decoder."""
+
+    def __post_init__(self) -> None:
+        _refuse(
+            self.classification.encoder != self.report.encoder,
+            "classification and report of a joint run share one encoder; give both the same.",
+        )
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        return self.report.encoder

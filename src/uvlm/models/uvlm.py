@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from uvlm.errors import ConfigError
 from uvlm.models.align import AlignStages
-from uvlm.models.config import ClassificationConfig, ReportConfig
+from uvlm.models.config import ClassificationConfig, DecoderConfig, ReportConfig
 from uvlm.models.decoder import Decoder, LogitsAt
 from uvlm.models.encoder import Encoder
 from uvlm.models.heads import QueryHead
@@ -65,6 +65,7 @@ class ReportModel(nn.Module):
         self.marker_ids = config.marker_ids
         self.encoder = Encoder(config.encoder)
         self.align = AlignStages(config)
+        assert isinstance(config.decoder, DecoderConfig)
         self.decoder = Decoder(config.decoder)
 
     def forward(self, x_BCDHW: Tensor, tokens_BT: Tensor, *, logits_at: LogitsAt = None) -> Tensor:

@@ -8,11 +8,18 @@ from typing import Literal
 
 from uvlm.data.config import DataConfig
 from uvlm.errors import ConfigError
-from uvlm.models.config import ClassificationConfig, ReportConfig, SegmentationConfig
+from uvlm.models.config import (
+    ClassificationConfig,
+    JointConfig,
+    ReportConfig,
+    SegmentationConfig,
+)
 
-__all__ = ["LoopConfig", "OptimConfig", "RunConfig", "TaskName"]
+__all__ = ["LoopConfig", "LossConfig", "ModelConfig", "OptimConfig", "RunConfig", "TaskName"]
 
-TaskName = Literal["segmentation", "classification", "report"]
+TaskName = Literal["segmentation", "classification", "report", "joint"]
+
+ModelConfig = SegmentationConfig | ClassificationConfig | ReportConfig | JointConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +41,15 @@ class OptimConfig:
     warmup: int = 0
     """Steps over which the learning rate rises linearly from zero."""
 
+    schedule: Literal["poly", "cosine"] = "poly"
+    """How the rate falls to zero at the last step: as a polynomial (authors), or half a cosine."""
+
     power: float = 0.9
-    """Exponent of the polynomial fall to zero at the last step."""
+    """Exponent of the polynomial fall."""
+
+    ema: float = 0.0
+    """Share of the old average kept at each step by the moving average of the weights that is
+    validated and stored instead of the last weights; 0 keeps none."""
 
     clip: float = 12.0
     """Largest norm of the gradient; larger ones are scaled down to it."""
@@ -44,6 +58,28 @@ class OptimConfig:
         if self.lr <= 0 or self.clip <= 0 or min(self.encoder_lr, self.warmup, self.power) < 0:
             raise ConfigError(
                 "lr and clip must be positive; encoder_lr, warmup and power must not be negative."
+            )
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema must be at least 0 and below 1, got {self.ema}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What is minimised, where the paper leaves a choice."""
+
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over the vocabulary, or, for labels, between 0 and 1."""
+
+    prompt: bool = False
+    """Learn the constant words of the prompt as well (authors)."""
+
+    report_weight: float = 1.0
+    """Weight of the report's loss beside the labels' in a joint run; both are then halved."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1 or self.report_weight <= 0:
+            raise ConfigError(
+                "label_smoothing must be at least 0 and below 1, report_weight positive."
             )
 
 
@@ -72,20 +108,41 @@ class LoopConfig:
     validate_studies: int = 100
     """Most studies per validation (authors: 50 batches)."""
 
+    validate_reports: int = 8
+    """Reports written at each validation, to see whether they say different things; 0 for none."""
+
     checkpoint_every: int = 250
     """Steps between two checkpoints; a killed run loses at most so many."""
+
+    best: bool = False
+    """Put the weights of the best validation into the bundle, not the last ones."""
+
+    patience: int = 0
+    """Validations in a row without a better one after which the run ends early; 0 for never."""
+
+    activation_checkpointing: bool = False
+    """Compute each encoder stage and each layer of a pretrained decoder again in the backward pass
+    instead of keeping what they made: less memory for a third more time."""
+
+    channels_last: bool = False
+    """Lay volumes out with channels last, which 3D convolutions on GPUs with bf16 prefer."""
+
+    compile: bool = False
+    """Compile the encoder with torch.compile; pays on GPUs and long runs."""
 
     def __post_init__(self) -> None:
         counts = (self.steps, self.accumulate, self.log_every, self.validate_every)
         if min(*counts, self.validate_studies, self.checkpoint_every) < 1:
             raise ConfigError("every number of steps, studies and rounds must be at least 1.")
+        if min(self.validate_reports, self.patience) < 0:
+            raise ConfigError("validate_reports and patience must not be negative.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training run; recipes return it, `--any.field value` changes it."""
 
-    model: SegmentationConfig | ClassificationConfig | ReportConfig
+    model: ModelConfig
     """The network, whose kind names the task. Classes and shape come from the catalog."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -93,6 +150,9 @@ class RunConfig:
 
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimiser and schedule."""
+
+    loss: LossConfig = field(default_factory=LossConfig)
+    """What is minimised."""
 
     loop: LoopConfig = field(default_factory=LoopConfig)
     """Length, precision and rhythm."""
@@ -111,10 +171,17 @@ class RunConfig:
     """Folder for the log, the checkpoint and the bundle."""
 
     def __post_init__(self) -> None:
-        if self.task == "report" and self.data.augment.mirror:
+        if self.task in ("report", "joint") and self.data.augment.mirror:
             raise ConfigError("reports name places; a mirrored volume would contradict its report.")
         if self.task != "segmentation" and self.data.patch not in (None, self.data.shape):
             raise ConfigError(f"{self.task} needs whole volumes; leave data.patch unset.")
+        if self.data.bank is not None and not (
+            self.task == "report" and self.optim.encoder_lr == 0
+        ):
+            raise ConfigError(
+                "data.bank holds what a frozen encoder gives; it serves report runs with "
+                "--optim.encoder-lr 0 only."
+            )
         self.model.encoder.stage_grid(
             self.data.patch or self.data.shape, self.model.encoder.num_stages
         )
@@ -124,4 +191,6 @@ class RunConfig:
         """Follows from the kind of network."""
         if isinstance(self.model, SegmentationConfig):
             return "segmentation"
+        if isinstance(self.model, JointConfig):
+            return "joint"
         return "classification" if isinstance(self.model, ClassificationConfig) else "report"

@@ -27,14 +27,19 @@ from uvlm.data.studies import Need, Studies, load_studies
 from uvlm.errors import ConfigError, InputError
 from uvlm.models.bundle import Bundle, Part, load_bundle, save_bundle
 from uvlm.models.bundle_files import Split
-from uvlm.models.config import ClassificationConfig, ReportConfig, SegmentationConfig
+from uvlm.models.config import (
+    ClassificationConfig,
+    JointConfig,
+    ReportConfig,
+    SegmentationConfig,
+)
 from uvlm.models.handover import Handover, check_split, load_encoder
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 from uvlm.text.prompts import DEFAULT_PROMPT, build_example
 from uvlm.text.tokenizer import Tokenizer, train_tokenizer
 from uvlm.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from uvlm.training.config import RunConfig, TaskName
+from uvlm.training.config import ModelConfig, RunConfig, TaskName
 from uvlm.training.hooks import History, ProgressBar, Validation
 from uvlm.training.loop import Hook, fit
 from uvlm.training.optim import build_optimizer
@@ -55,8 +60,6 @@ NEED: dict[TaskName, tuple[Need, ...]] = {
     "report": ReportTask.need,
 }
 """What a study must have for each task."""
-
-ModelConfig = SegmentationConfig | ClassificationConfig | ReportConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +216,7 @@ def _complete(model: ModelConfig, studies: Studies, tokenizer: Tokenizer | None)
             vision_start_id=tokenizer.vision_start_id,
             vision_end_id=tokenizer.vision_end_id,
         )
+    assert not isinstance(model, JointConfig)
     found = studies.classes if isinstance(model, SegmentationConfig) else studies.labels
     if model.classes not in ((), found):
         raise ConfigError(
@@ -241,6 +245,7 @@ def _model(config: ModelConfig) -> nn.Module:
         return SegmentationModel(config)
     if isinstance(config, ClassificationConfig):
         return ClassificationModel(config)
+    assert isinstance(config, ReportConfig)
     return ReportModel(config)
 
 
@@ -345,7 +350,7 @@ def _write_bundle(session: Session, model: nn.Module, metrics: dict[str, float])
     config, earlier = session.config, session.earlier
     part = Part(
         task=config.task,
-        config=session.model_config,
+        config=session.model_config,  # type: ignore[arg-type]
         spec=session.studies.spec,
         region=session.studies.region,
         trained_on=session.studies.trained_on,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,25 +24,38 @@ class Task(nn.Module, ABC):
     Attributes:
         model: the network; its `encoder` is handed from task to task
         need: what a study must have: any of "mask", "labels", "report"
+        best_by: validation metric that tells the best weights, and which way is better
     """
 
     model: nn.Module
     need: tuple[Need, ...] = ()
+    best_by: tuple[str, Literal["max", "min"]]
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     @abstractmethod
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Scalars, of which "loss" is minimised and the others are logged."""
+    def counts(self, batch: Batch) -> dict[str, float]:
+        """How many units (answer tokens, known labels, samples) each term of the loss is a mean
+        over, from the batch alone."""
+
+    @abstractmethod
+    def losses(self, batch: Batch, counts: Mapping[str, float] | None = None) -> dict[str, Tensor]:
+        """Scalars, of which "loss" is minimised and the others are logged.
+
+        Args:
+            counts: divisors of the terms' sums in place of the batch's own `counts`. The loop gives
+                those of all processes and accumulation rounds together, so that any division of the
+                same studies has the same gradient.
+        """
 
     @abstractmethod
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Metrics over validation batches that lie on the model's device."""
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.losses(batch)
+    def forward(self, batch: Batch, counts: Mapping[str, float] | None = None) -> dict[str, Tensor]:
+        return self.losses(batch, counts)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

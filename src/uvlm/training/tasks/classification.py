@@ -5,7 +5,7 @@ Shapes: B batch, C labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -21,12 +21,14 @@ from uvlm.training.task import Task
 __all__ = ["ClassificationTask", "auroc", "known_bce"]
 
 
-def known_bce(logits_BC: Tensor, labels_BC: Tensor) -> Tensor:
-    """Mean over known labels; NaN means unknown and gives neither loss nor gradient."""
+def known_bce(logits_BC: Tensor, labels_BC: Tensor, count: float | None = None) -> Tensor:
+    """Mean over known labels, or their sum divided by `count`; NaN means unknown and gives neither
+    loss nor gradient."""
     known_BC = ~labels_BC.isnan()
     target_BC = torch.where(known_BC, labels_BC, 0.0)
     loss_BC = F.binary_cross_entropy_with_logits(logits_BC.float(), target_BC, reduction="none")
-    return torch.where(known_BC, loss_BC, 0.0).sum() / known_BC.sum().clamp(min=1)
+    divisor = float(known_BC.sum()) if count is None else count
+    return torch.where(known_BC, loss_BC, 0.0).sum() / max(divisor, 1.0)
 
 
 def auroc(labels: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
@@ -45,13 +47,18 @@ class ClassificationTask(Task):
 
     model: ClassificationModel
     need = ("labels",)
+    best_by = ("auroc", "max")
 
     def __init__(self, model: ClassificationModel) -> None:
         super().__init__(model)
         self.classes = model.config.classes
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        return {"loss": known_bce(self.model(batch["image"]), batch["labels"])}
+    def counts(self, batch: Batch) -> dict[str, float]:
+        return {"labels": float((~batch["labels"].isnan()).sum())}
+
+    def losses(self, batch: Batch, counts: Mapping[str, float] | None = None) -> dict[str, Tensor]:
+        count = (counts or self.counts(batch))["labels"]
+        return {"loss": known_bce(self.model(batch["image"]), batch["labels"], count)}
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:

@@ -9,7 +9,7 @@ Shapes: B batch, T text tokens, K visual tokens, C channels of a stage, V vocabu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,7 @@ class ReportTask(Task):
 
     model: ReportModel
     need = ("report",)
+    best_by = ("answer_ce", "min")
 
     def __init__(self, model: ReportModel, *, frozen: bool, keep: bool = False) -> None:
         super().__init__(model)
@@ -49,9 +50,12 @@ class ReportTask(Task):
         self._kept: dict[str, Features] = {}
         self._kept_bytes = 0
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        summed, count = self._cross_entropy(batch)
-        return {"loss": summed / count}
+    def counts(self, batch: Batch) -> dict[str, float]:
+        return {"tokens": float(batch["answer"][:, 1:].sum())}
+
+    def losses(self, batch: Batch, counts: Mapping[str, float] | None = None) -> dict[str, Tensor]:
+        summed, _ = self._cross_entropy(batch)
+        return {"loss": summed / (counts or self.counts(batch))["tokens"]}
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:

@@ -5,7 +5,7 @@ Shapes: B batch, C classes with background first, D H W voxels along z y x.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ class SegmentationTask(Task):
 
     model: SegmentationModel
     need = ("mask",)
+    best_by = ("dice", "max")
 
     def __init__(self, model: SegmentationModel) -> None:
         super().__init__(model)
@@ -43,7 +44,10 @@ class SegmentationTask(Task):
             dice_class=MemoryEfficientSoftDiceLoss,
         )
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def counts(self, batch: Batch) -> dict[str, float]:
+        return {"samples": len(batch["image"])}
+
+    def losses(self, batch: Batch, counts: Mapping[str, float] | None = None) -> dict[str, Tensor]:
         levels = self.model(batch["image"])
         seg_B1DHW = batch["seg"].float()
         total = levels[0].new_zeros(())
@@ -57,7 +61,8 @@ class SegmentationTask(Task):
             # gradient of every parameter.
             part = self.criterion(logits_BCDHW, target_B1DHW) if weight else logits_BCDHW.sum()
             total = total + weight * part
-        return {"loss": total}
+        own = self.counts(batch)["samples"]
+        return {"loss": total * (own / (counts or self.counts(batch))["samples"])}
 
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:

@@ -16,8 +16,8 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(bundle: str | Path, device: str = "auto") -> Pipeline:
+def load(bundle: str | Path, device: str = "auto", base: str | Path | None = None) -> Pipeline:
     """Load a bundle for inference; see `uvlm.inference.pipeline.Pipeline`."""
     from uvlm.inference.pipeline import Pipeline
 
-    return Pipeline.load(Path(bundle), device=device)
+    return Pipeline.load(Path(bundle), device=device, base=base)

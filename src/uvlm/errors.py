@@ -14,6 +14,7 @@ __all__ = [
     "ConfigError",
     "ImageError",
     "InputError",
+    "MemoryExhaustedError",
     "MissingExtraError",
     "TrainingDivergedError",
     "UvlmError",
@@ -62,3 +63,7 @@ class MissingExtraError(UvlmError, ImportError):
 
 class TrainingDivergedError(UvlmError):
     """The loss or a gradient is no longer finite."""
+
+
+class MemoryExhaustedError(UvlmError):
+    """A step of training needs more memory than there is."""

@@ -7,7 +7,9 @@ __all__ = [
     "ABDOMEN_STRUCTURES",
     "COMMANDS",
     "CT_RATE_LABELS",
+    "DATASETS",
     "DISCLAIMER",
+    "PAPER_ROWS",
     "RECIPES",
     "REGIONS",
 ]
@@ -83,23 +85,85 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "phantom": ("uvlm.cli.phantom", "make synthetic CT studies with masks, labels and reports"),
     "prepare": ("uvlm.cli.prepare", "turn a raw dataset into a catalog and a store"),
     "train": ("uvlm.cli.train", "train a recipe: segmentation, classification or report"),
+    "features": ("uvlm.cli.features", "compute what a frozen encoder gives for each study, once"),
     "report": ("uvlm.cli.report", "write a report, with probabilities and mask, for each CT"),
     "classify": ("uvlm.cli.classify", "probability of each abnormality for each CT"),
     "segment": ("uvlm.cli.segment", "organ and lesion mask on each CT's own grid"),
     "measure": ("uvlm.cli.measure", "volume in ml and mean HU of each class of a mask"),
     "evaluate": ("uvlm.cli.evaluate", "score a bundle on the held-out studies of a catalog"),
+    "doctor": ("uvlm.cli.doctor", "check the installation; say what a run will take"),
+    "nnunet": ("uvlm.cli.nnunet", "nnU-Net's commands with the trainers of U-VLM, and its plans"),
+    "import": ("uvlm.cli.import_", "checkpoint of nnU-Net or of published U-VLM to a bundle"),
+    "export": ("uvlm.cli.export", "a bundle's segmentation to a results folder of nnU-Net"),
 }
 """Subcommand -> (module with `main(argv) -> int`, one line of help)."""
+
+DATASETS: tuple[str, ...] = ("ct_rate", "abdomen_atlas")
+"""Datasets of the paper; recipes of its runs begin with one of them."""
+
+_BOTH: dict[str, str] = {
+    "seg_c": "",
+    "seg_cl": "",
+    "seg_fl": "",
+    "cls": "Table 4 row 1",
+    "seg_c-cls": "Table 4 row 2",
+    "seg_cl-cls": "Table 4 row 3",
+    "seg_fl-cls": "Table 4 row 4",
+    "rep": "Table 5 row 1",
+    "cls-rep": "Table 5 row 2",
+    "seg_cl-rep": "Table 5 row 3",
+    "seg_fl-rep": "Table 5 row 4",
+    "seg_c-cls-rep": "Table 5 row 5",
+    "seg_cl-cls-rep": "Table 5 row 6",
+    "seg_fl-cls-rep": "Table 5 row 7",
+    "seg_cl-cls-rep+sc": "Table 5 row 8",
+    "seg_fl-cls-rep+sc": "Table 5 row 9",
+    "seg_cl-cls-rep+vt3072": "Table 5 row 10",
+    "seg_fl-cls-rep+vt3072": "Table 5 row 11",
+    "seg_cl-cls-rep+q4b_lora": "Table 5 row 12",
+    "seg_cl-cls-rep+q4b_full": "Table 5 row 13",
+    "seg_fl-cls-rep+q4b_lora": "Table 5 row 14",
+    "seg_fl-cls-rep+q4b_full": "Table 5 row 15",
+    "seg_cl-cls-rep+unfrozen": "Table 5 row 16",
+    "seg_fl-cls-rep+unfrozen": "Table 5 row 17",
+    "seg_c-cls-rep+authors": "",
+    "seg_c-cls-rep+sc+authors": "",
+}
+"""Tasks in order and variants -> row of the paper's tables, the same on both datasets."""
+
+_ONE: dict[str, str] = {
+    "ct_rate/seg_fl-cls-rep+sc": "Table 2 U-VLM",
+    "abdomen_atlas/seg_cl-cls-rep+sc": "Table 3 U-VLM Seg(C+L)",
+    "abdomen_atlas/seg_fl-cls-rep+sc": "Table 3 U-VLM Seg(F+L)",
+    "abdomen_atlas/seg_cl": "Table 3 nnU-Net Seg(C+L)",
+    "abdomen_atlas/seg_fl": "Table 3 nnU-Net Seg(F+L)",
+}
+"""Rows of tables about one dataset."""
+
+PAPER_ROWS: dict[str, tuple[str, ...]] = {
+    f"{dataset}/{run}": tuple(filter(None, (row, _ONE.get(f"{dataset}/{run}", ""))))
+    for dataset in DATASETS
+    for run, row in _BOTH.items()
+}
+"""Recipe of a run of the paper -> the rows of its tables that it makes. A first task that is only
+the beginning of others has none, nor has what only the published code does."""
 
 RECIPES: dict[str, tuple[str, str]] = {
     "segmentation": ("uvlm.training.recipes:segmentation", "task 1 at the paper's size"),
     "classification": ("uvlm.training.recipes:classification", "task 2 at the paper's size"),
     "report": ("uvlm.training.recipes:report", "task 3 at the paper's size"),
+    "joint": ("uvlm.training.recipes:joint", "tasks 2 and 3 at once, over one encoder"),
     "tiny_segmentation": ("uvlm.training.recipes:tiny_segmentation", "task 1 on a laptop"),
     "tiny_classification": ("uvlm.training.recipes:tiny_classification", "task 2 on a laptop"),
     "tiny_report": ("uvlm.training.recipes:tiny_report", "task 3 on a laptop"),
+    "tiny_joint": ("uvlm.training.recipes:tiny_joint", "tasks 2 and 3 at once on a laptop"),
+    **{
+        name: ("uvlm.training.paper:paper_run", "; ".join(rows) or "a step of the paper's chains")
+        for name, rows in PAPER_ROWS.items()
+    },
 }
-"""Recipe name -> (module:function returning a RunConfig, one line of help)."""
+"""Recipe name -> (module:function returning a RunConfig, one line of help). The function of a run
+of the paper takes the name."""
 
 DISCLAIMER = "Not for clinical use. Written by a research model; a radiologist must read the study."
 """Stands in every report the package writes."""

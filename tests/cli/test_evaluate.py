@@ -29,7 +29,7 @@ def scored(monkeypatch):
     ]
     monkeypatch.setattr("uvlm.preprocessing.catalog.read_catalog", lambda path: path)
     monkeypatch.setattr(
-        "uvlm.inference.pipeline.Pipeline.load", classmethod(lambda cls, path, device: path)
+        "uvlm.inference.pipeline.Pipeline.load", classmethod(lambda cls, path, device, base: path)
     )
     monkeypatch.setattr(
         "uvlm.evaluation.run.evaluate", lambda pipeline, catalog, **options: (card, predictions)

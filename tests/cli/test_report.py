@@ -16,7 +16,11 @@ from pydicom.dataset import Dataset
 
 from tests.imaging.dicom_factory import write_series
 from tests.inference.bundle_factory import chest_array, tiny_bundle, write_ct
+from tests.models.tiny_base import report_config, report_model, tiny_base
 from uvlm.cli.main import main
+from uvlm.imaging.preprocess import preset
+from uvlm.models.bundle import Part, save_bundle
+from uvlm.models.pretrained import base_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,20 @@ def test_existing_results_stop_the_run_before_it_starts(bundle, ct, tmp_path, ca
     assert report(ct, bundle=bundle, out=out) == 2
     assert "exists already" in capsys.readouterr().err
     assert [(p.name, p.read_text()) for p in out.iterdir()] == [("chest.md", "mine")]
+
+
+def test_a_bundle_of_adapters_needs_the_model_they_belong_to(ct, tmp_path, capsys):
+    base = tiny_base(tmp_path / "Qwen3-Tiny", positions=2048)
+    model = report_model(report_config(base))
+    spec = preset("paper", shape=model.config.shape)
+    part = Part(task="report", config=model.config, spec=spec, region="chest", trained_on="-")
+    folder = tmp_path / "bundle"
+    save_bundle(folder, {"report": part}, {"report": model}, base_tokenizer(base))
+    assert report(ct, bundle=folder, out=tmp_path / "out") == 2
+    assert "--base" in capsys.readouterr().err
+    common = ["--model", str(folder), "--out", str(tmp_path / "out"), "--max-new-tokens", "5"]
+    assert main(["report", str(ct), *common, "--base", str(base), "--device", "cpu"]) == 0
+    assert names_in(tmp_path / "out") == ["chest.json", "chest.md"]
 
 
 def bad_inputs(folder: Path) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from tests.data.toy_catalog import make_catalog
 from uvlm.cli.main import main as uvlm
 from uvlm.cli.train import _parse, main
 from uvlm.errors import ConfigError, InputError
-from uvlm.registry import RECIPES
+from uvlm.registry import PAPER_ROWS, RECIPES
+from uvlm.training.recipes import recipe
 
 TOY = "--data.shape 8 16 16 --model.encoder.strides 1 2 2 --model.encoder.features 4 8 8 "
 TOY += "--model.encoder.blocks 1 1 1 --data.val-fraction 0.3 --loop.steps 2"
@@ -22,7 +24,8 @@ TOY += "--model.encoder.blocks 1 1 1 --data.val-fraction 0.3 --loop.steps 2"
 def test_help_lists_the_recipes(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in RECIPES)
+    assert all(name in text for name in RECIPES if name not in PAPER_ROWS)
+    assert f"the {len(PAPER_ROWS)} runs of the paper" in text
 
 
 def test_help_of_a_recipe_shows_its_values(capsys):
@@ -79,6 +82,41 @@ def test_an_impossible_value_is_refused(capsys):
 def test_an_unknown_recipe_is_refused_with_the_list():
     with pytest.raises(ConfigError, match="tiny_report"):
         main(["huge"])
+
+
+def test_a_misspelt_recipe_is_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"Did you mean ct_rate/seg_fl-cls\?"):
+        main(["ct_rate/seg_fl-clz"])
+
+
+@pytest.mark.parametrize("name", PAPER_ROWS)
+def test_every_run_of_the_paper_can_be_changed_by_flags(name):
+    words = ["--data.catalog", "a.csv", "--out", "run", "--seed", "3", "--init", "bundle"]
+    config, resume, smoke = _parse(name, words)
+    assert (config.seed, config.init, config.out) == (3, Path("bundle"), Path("run"))
+    assert replace(config, seed=0, init=None, out=None, data=recipe(name).data) == recipe(name)
+    assert (resume, smoke) == (False, False)
+
+
+def test_a_chain_without_its_beginning_is_refused(tmp_path: Path, capsys):
+    words = ["--data.catalog", "a.csv", "--out", f"{tmp_path}/run"]
+    assert uvlm(["train", "ct_rate/seg_fl-cls", *words]) == 2
+    told = capsys.readouterr().err
+    assert "Train ct_rate/seg_fl first" in told
+    assert "--init" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_classes_of_a_run_of_the_paper_can_be_left_to_the_catalog():
+    config, _, _ = _parse("ct_rate/seg_fl", ["--model.classes"])
+    assert config.model.classes == ()
+
+
+def test_a_catalog_of_other_classes_is_refused(tmp_path: Path):
+    (tmp_path / "toy").mkdir()
+    words = ["--data.catalog", str(make_catalog(tmp_path / "toy")), "--out", f"{tmp_path}/run"]
+    with pytest.raises(ConfigError, match=r"48 \(Spleen, .*--model\.classes and no value"):
+        main(["ct_rate/seg_fl", *words, *TOY.split(), "--data.patch", "8", "16", "16"])
 
 
 def test_no_catalog_is_refused(tmp_path: Path):

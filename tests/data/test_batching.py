@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from uvlm.data.batching import DrawSampler, collate
+from uvlm.data.batching import DrawSampler, collate, training_sampler
+from uvlm.data.config import DataConfig
+from uvlm.errors import ConfigError
+from uvlm.preprocessing.catalog import Row
 
 
 def draws(first: int, last: int, **change: int) -> list:
@@ -68,3 +74,95 @@ def test_padding_is_no_answer(texts):
 def test_unknown_labels_stay_unknown():
     samples = [{"series_id": "a", "labels": torch.tensor([1.0, float("nan")])}]
     assert collate(samples, pad_id=0)["labels"].isnan().tolist() == [[False, True]]
+
+
+def test_features_of_a_bank_are_stacked_stage_by_stage():
+    samples = [
+        {"series_id": name, "features": {2: torch.full((3, 4), value), 1: torch.zeros(3, 2)}}
+        for name, value in (("a", 1.0), ("b", 2.0))
+    ]
+    features = collate(samples, pad_id=0)["features"]
+    assert {stage: tuple(value.shape) for stage, value in features.items()} == {
+        1: (2, 3, 2),
+        2: (2, 3, 4),
+    }
+    assert features[2][:, 0, 0].tolist() == [1, 2]
+
+
+LENGTHS = [30, 900, 40, 700, 60, 650, 35, 800, 45, 750, 55]
+
+
+def row(number: int) -> Row:
+    return Row(
+        series_id=f"s{number}",
+        case_id="c",
+        patient_id="p",
+        split=None,
+        image=Path("x.b2nd"),
+        mask=None,
+        labels=(float(number == 0), float(number % 2)),
+        report="x" * LENGTHS[number],
+    )
+
+
+ROWS = [row(number) for number in range(len(LENGTHS))]
+
+
+def sampler(**change: Any) -> DrawSampler:
+    config = DataConfig(batch_size=change.pop("batch_size", 2), **change.pop("data", {}))
+    settings = {"seed": 3, "first": 0, "last": 20} | change
+    return training_sampler(ROWS, config, **settings)
+
+
+@pytest.mark.parametrize(
+    "data", [{}, {"balance": True}, {"bucket": True}, {"balance": True, "bucket": True}]
+)
+def test_a_step_has_the_same_studies_however_it_is_divided(data):
+    """One process with a batch of 4, two with 2, one with 2 and two rounds, two with 1 and two."""
+
+    def steps(processes: int, size: int, rounds: int) -> list:
+        ranks = [
+            list(
+                sampler(
+                    batch_size=size,
+                    data=data,
+                    last=20 * rounds,
+                    rank=rank,
+                    processes=processes,
+                    accumulate=rounds,
+                )
+            )
+            for rank in range(processes)
+        ]
+        flat = [d for batches in zip(*ranks, strict=True) for batch in batches for d in batch]
+        return [sorted(flat[i : i + 4]) for i in range(0, len(flat), 4)]
+
+    assert steps(1, 4, 1) == steps(2, 2, 1) == steps(1, 2, 2) == steps(2, 1, 2)
+
+
+@pytest.mark.parametrize("data", [{"balance": True}, {"bucket": True}])
+def test_a_resumed_balanced_or_bucketed_sampler_continues(data):
+    assert list(sampler(data=data, first=7)) == list(sampler(data=data))[7:]
+
+
+def test_options_change_the_order_and_only_then():
+    plain = list(DrawSampler(studies=11, batch_size=2, seed=3, first=0, last=20))
+    assert list(sampler()) == plain
+    assert list(sampler(data={"balance": True})) != plain
+    assert list(sampler(data={"bucket": True})) != plain
+
+
+def test_lengths_take_the_place_of_the_reports_characters():
+    given = sampler(data={"bucket": True}, lengths=[-n for n in LENGTHS])
+    assert list(given) != list(sampler(data={"bucket": True}))
+    assert list(sampler(data={"bucket": True}, lengths=LENGTHS)) == list(
+        sampler(data={"bucket": True})
+    )
+    with pytest.raises(ValueError, match="expected 11 lengths, got 2"):
+        sampler(data={"bucket": True}, lengths=[1, 2])
+
+
+def test_bucketing_without_reports_is_refused():
+    rows = [*ROWS, replace(ROWS[0], series_id="bare", report=None)]
+    with pytest.raises(ConfigError, match=r"data\.bucket.*bare has none"):
+        training_sampler(rows, DataConfig(bucket=True), seed=0, first=0, last=1)

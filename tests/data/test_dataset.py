@@ -113,8 +113,8 @@ def test_unknown_labels_are_nan(rows):
 
 
 def test_a_report_becomes_tokens_with_its_answer_marked(rows):
-    def encode(text: str) -> Example:
-        assert text == rows[0].report
+    def encode(text: str, spacing: str | None) -> Example:
+        assert (text, spacing) == (rows[0].report, None)
         return Example(ids=[5, 6, 7, 2], prompt=slice(0, 2), answer=slice(2, 4))
 
     sample = StudyDataset(rows, WHOLE, SPEC, need=("report",), encode=encode)[Draw(0, 0)]

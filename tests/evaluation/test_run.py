@@ -36,11 +36,11 @@ class FakeModel:
 
     def __init__(self, classes, spec=SPEC):
         self.classes = classes
-        parts = {task: SimpleNamespace(spec=spec) for task in self.tasks}
+        parts = {task: SimpleNamespace(spec=spec, our_spec=spec) for task in self.tasks}
         self.bundle = SimpleNamespace(path="bundle", parts=parts, fingerprint="f00d")
         self.seen = []
 
-    def predict_prepared(self, array):
+    def predict_prepared(self, array, *, grid=None):
         number = len(self.seen)
         self.seen.append(array)
         labels = np.zeros(array.shape, np.int16)

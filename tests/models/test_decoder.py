@@ -139,7 +139,7 @@ def test_injection_before_a_layer_that_does_not_exist_is_refused(
 
 
 def test_an_injected_sequence_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"before layer 2 has shape \(2, 6, 24\)"):
+    with pytest.raises(ValueError, match=r"at layer 2 has shape \(2, 6, 24\)"):
         VisualPlan(prefix=normal(2, 7, 24), per_layer={2: normal(2, 6, 24)})
 
 

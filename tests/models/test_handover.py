@@ -21,7 +21,9 @@ from tests.models.tiny import ENCODER
 from uvlm.errors import BundleError, ConfigError
 from uvlm.models.bundle import Bundle, load_bundle, save_bundle
 from uvlm.models.bundle_files import Split
+from uvlm.models.config import JointConfig
 from uvlm.models.handover import check_split, load_encoder
+from uvlm.models.joint import JointModel
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 
@@ -139,3 +141,26 @@ def test_a_part_that_does_not_say_its_split_is_warned_of(bundle: Bundle, caplog)
     check_split(with_splits(bundle, None, Split(val_fraction=0.2)), Split(val_fraction=0.2))
     assert "its segmentation part does not say" in caplog.text
     assert "classification" not in caplog.text
+
+
+def test_a_joint_model_takes_the_encoder_once_for_both_parts(bundle: Bundle) -> None:
+    config = JointConfig(classification=CLASSIFICATION, report=REPORT_CONFIG)
+    target = JointModel(config)
+    record = load_encoder(target, bundle, SPEC)
+    assert record.tensors == len(target.encoder.state_dict())
+    given = bundle.modules["classification"].encoder.state_dict()
+    for part in (target.classification, target.report):
+        found = part.encoder.state_dict()
+        assert all(torch.equal(found[key], value) for key, value in given.items())
+
+
+def test_volumes_prepared_by_nnunet_are_told_as_a_difference(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = {name: replace(part, spec=None) for name, part in bundle.parts.items()}
+    unknown = replace(bundle, parts=parts)
+    with caplog.at_level(logging.WARNING):
+        record = load_encoder(ReportModel(REPORT_CONFIG), unknown, SPEC)
+    assert record.differences == ("the volumes were prepared by nnU-Net there",)
+    assert "prepared by nnU-Net" in caplog.text
+    assert load_encoder(ReportModel(REPORT_CONFIG), unknown, None).differences == ()

@@ -3,7 +3,7 @@
 import pytest
 
 from uvlm.errors import InputError
-from uvlm.text.prompts import DEFAULT_PROMPT, build_example
+from uvlm.text.prompts import AUTHORS_PROMPT, DEFAULT_PROMPT, build_example, spacing_sentence
 from uvlm.text.tokenizer import train_tokenizer
 
 ANSWER = "Findings: Clear lungs. Impression: Normal."
@@ -47,3 +47,26 @@ def test_a_report_that_names_the_end_of_turn_does_not_end_its_turn():
 def test_an_empty_answer_is_refused(answer):
     with pytest.raises(InputError, match="answer to learn is empty"):
         build_example(TOKENIZER, DEFAULT_PROMPT, answer)
+
+
+SENTENCE = "Voxels 0.70 x 0.80 x 1.25 mm, volume 358 x 410 x 400 mm."
+
+
+def test_the_spacing_sentence_counts_x_before_y_before_z():
+    assert spacing_sentence((320, 512, 512), (1.25, 0.8, 0.7)) == SENTENCE
+
+
+@pytest.mark.parametrize("prompt", [DEFAULT_PROMPT, AUTHORS_PROMPT, "Describe.\n"])
+def test_the_spacing_stands_in_the_prompt_and_never_in_the_answer(prompt):
+    told = build_example(TOKENIZER, prompt, ANSWER, SENTENCE)
+    plain = build_example(TOKENIZER, prompt, ANSWER)
+    assert SENTENCE in TOKENIZER.decode(told.ids[told.prompt])
+    assert told.ids[told.answer] == plain.ids[plain.answer]
+    special = set(TOKENIZER.special_ids.values())
+    assert [i for i in told.ids if i in special] == [i for i in plain.ids if i in special]
+
+
+def test_the_spacing_is_the_same_with_and_without_an_answer():
+    trained = build_example(TOKENIZER, DEFAULT_PROMPT, ANSWER, SENTENCE)
+    asked = build_example(TOKENIZER, DEFAULT_PROMPT, spacing=SENTENCE)
+    assert asked.ids == trained.ids[trained.prompt]

@@ -14,12 +14,18 @@ from uvlm.models.config import (
     ClassificationConfig,
     DecoderConfig,
     EncoderConfig,
+    JointConfig,
     ReportConfig,
     SegmentationConfig,
 )
 from uvlm.training.config import LoopConfig, OptimConfig, RunConfig
 
 ENCODER = EncoderConfig(features=(4, 8, 8), strides=(1, 2, 2), blocks=(1, 1, 1))
+REPORT = ReportConfig(
+    encoder=ENCODER,
+    shape=SHAPE,
+    decoder=DecoderConfig(vocab_size=300, layers=3, width=16, heads=2, ffn=32),
+)
 
 
 @pytest.fixture(scope="session")
@@ -36,13 +42,12 @@ def tiny_run(catalog: Path) -> Callable[[str], RunConfig]:
         frozen = task == "report"
         return RunConfig(
             model={
+                "joint": JointConfig(
+                    classification=ClassificationConfig(encoder=ENCODER, heads=2), report=REPORT
+                ),
                 "segmentation": SegmentationConfig(encoder=ENCODER),
                 "classification": ClassificationConfig(encoder=ENCODER, heads=2),
-                "report": ReportConfig(
-                    encoder=ENCODER,
-                    shape=SHAPE,
-                    decoder=DecoderConfig(vocab_size=300, layers=3, width=16, heads=2, ffn=32),
-                ),
+                "report": REPORT,
             }[task],
             data=DataConfig(
                 catalog=(catalog,),

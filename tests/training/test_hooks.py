@@ -6,8 +6,9 @@ import csv
 from pathlib import Path
 
 import matplotlib
+import pytest
 
-from uvlm.training.hooks import History, Validation
+from uvlm.training.hooks import History
 
 
 def rows(out: Path) -> list[tuple[str, str, float]]:
@@ -52,12 +53,27 @@ def test_the_picture_is_drawn_without_matplotlibs_global_state(tmp_path: Path):
     assert (matplotlib.get_backend(), plt.get_fignums()) == (backend, [])
 
 
-def test_validation_runs_as_often_as_asked_and_at_the_end():
-    validation = Validation(lambda: {"dice": 0.5}, every=3, steps=7)
-    seen = []
-    for step in range(1, 8):
-        scalars = {"loss": 1.0}
-        validation(step, scalars)
-        seen += [step] if "val/dice" in scalars else []
-    assert seen == [3, 6, 7]
-    assert validation.latest == {"dice": 0.5}
+def test_what_was_collected_before_a_kill_is_in_the_next_row(tmp_path: Path):
+    first = History(tmp_path, every=3, steps=9, first_step=1)
+    first(1, {"loss": 1.0})
+    first(2, {"loss": 2.0})
+    kept = dict(first.recent)
+    first.close()
+    second = History(tmp_path, every=3, steps=9, first_step=3, recent=kept)
+    second(3, {"loss": 6.0})
+    second.close()
+    assert rows(tmp_path) == [("3", "loss", 3.0)]
+
+
+@pytest.mark.parametrize("tail", ["2,lo", "2,loss,0.1", '2,"loss', "\0\0\0\0"])
+def test_a_row_that_a_kill_cut_short_is_dropped(tmp_path: Path, tail: str):
+    (tmp_path / "log.csv").write_text("step,name,value\r\n1,loss,0.5\r\n" + tail)
+    history = History(tmp_path, every=1, steps=9, first_step=3)
+    history.close()
+    assert rows(tmp_path) == [("1", "loss", 0.5)]
+
+
+def test_an_empty_log_is_begun_anew(tmp_path: Path):
+    (tmp_path / "log.csv").write_text("")
+    History(tmp_path, every=1, steps=9, first_step=3).close()
+    assert rows(tmp_path) == []

@@ -11,36 +11,41 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from uvlm.errors import TrainingDivergedError
+from uvlm.errors import MemoryExhaustedError, TrainingDivergedError
 from uvlm.training.config import LoopConfig, OptimConfig
 from uvlm.training.loop import fit
 
 
 class Mean(nn.Module):
-    """Loss: weight times the mean of the image."""
+    """Loss: weight times the sum over the images' means, divided by the number of images."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(1.0))
 
-    def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        return {"loss": self.weight * batch["image"].mean()}
+    def counts(self, batch: dict[str, Any]) -> dict[str, float]:
+        return {"images": len(batch["image"])}
+
+    def forward(self, batch: dict[str, Any], counts: dict[str, float]) -> dict[str, torch.Tensor]:
+        return {"loss": self.weight * batch["image"].mean(1).sum() / counts["images"]}
 
 
-def batch(value: float, name: str = "series_1") -> dict[str, Any]:
-    return {"image": torch.full((1, 2), value), "series_id": [name]}
+def batch(value: float, name: str = "series_1", size: int = 1) -> dict[str, Any]:
+    return {"image": torch.full((size, 2), value), "series_id": [name] * size}
 
 
-def run(batches: Any, optim: OptimConfig | None = None, **loop: Any) -> tuple[float, list]:
+def run(
+    batches: Any, optim: OptimConfig | None = None, hooks: Any = (), **loop: Any
+) -> tuple[float, list]:
     AcceleratorState._reset_state()
     optim = optim or OptimConfig(lr=1.0, power=0.0)
     config = LoopConfig(device="cpu", **loop)
-    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=config.accumulate)
+    accelerator = Accelerator(cpu=True)
     task = Mean()
     groups = [{"params": list(task.parameters()), "scale": 1.0}]
     task, optimizer = accelerator.prepare(task, torch.optim.SGD(groups, lr=1.0))
     seen: list = []
-    hooks = [lambda step, scalars: seen.append((step, dict(scalars)))]
+    hooks = [lambda step, scalars: seen.append((step, dict(scalars))), *hooks]
     fit(task, iter(batches), optimizer, accelerator, config, optim, hooks=hooks)
     return task.weight.item(), seen
 
@@ -56,6 +61,50 @@ def test_accumulated_batches_are_averaged_into_one_step():
     weight, seen = run([batch(0.1), batch(0.3)], steps=1, accumulate=2)
     assert weight == pytest.approx(0.8)
     assert seen[0][1]["loss"] == pytest.approx(0.2)
+
+
+def test_a_round_with_more_units_weighs_more():
+    weight, seen = run([batch(0.1, size=3), batch(0.5)], steps=1, accumulate=2)
+    assert weight == pytest.approx(0.8)
+    assert seen[0][1]["loss"] == pytest.approx(0.2)
+
+
+def test_a_hook_ends_the_run_after_those_behind_it():
+    seen: list = []
+
+    def stop(step: int, scalars: dict[str, float]) -> bool:
+        return step == 2
+
+    run(repeat(batch(0.1)), steps=9, hooks=[stop, lambda step, scalars: seen.append(step)])
+    assert seen == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried ..."),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_is_told_with_step_and_what_to_change(error):
+    def exhaust(step: int, scalars: dict[str, float]) -> None:
+        if step == 3:
+            raise error
+
+    with pytest.raises(MemoryExhaustedError) as caught:
+        run(repeat(batch(0.1)), steps=5, hooks=[exhaust])
+    assert "step 3" in str(caught.value)
+    assert "--data.batch-size" in str(caught.value)
+    assert "--resume" in str(caught.value)
+
+
+def test_another_runtime_error_is_no_lack_of_memory():
+    def fail(step: int, scalars: dict[str, float]) -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        run(repeat(batch(0.1)), steps=5, hooks=[fail])
 
 
 def test_a_large_gradient_is_clipped_and_its_norm_reported():

@@ -9,15 +9,12 @@ from sklearn.metrics import roc_auc_score
 
 from uvlm.models.config import (
     ClassificationConfig,
-    DecoderConfig,
     EncoderConfig,
-    ReportConfig,
     SegmentationConfig,
 )
 from uvlm.models.unet import SegmentationModel
-from uvlm.models.uvlm import ClassificationModel, ReportModel
+from uvlm.models.uvlm import ClassificationModel
 from uvlm.training.tasks.classification import ClassificationTask, auroc, known_bce
-from uvlm.training.tasks.report import ReportTask
 from uvlm.training.tasks.segmentation import SegmentationTask, supervision_weights
 
 ENCODER = EncoderConfig(features=(4, 8, 8), strides=(1, 2, 2), blocks=(1, 1, 1))
@@ -109,64 +106,3 @@ def test_classification_reports_bce_and_auroc():
     )
     assert metrics["auroc/x"] in (0.0, 0.5, 1.0)
     assert np.isnan(metrics["auroc/y"])
-
-
-def report_model() -> ReportModel:
-    torch.manual_seed(0)
-    decoder = DecoderConfig(vocab_size=20, layers=3, width=16, heads=2, ffn=32)
-    return ReportModel(
-        ReportConfig(
-            encoder=ENCODER, shape=SHAPE, decoder=decoder, vision_start_id=3, vision_end_id=4
-        )
-    )
-
-
-def report_batch() -> dict:
-    answer = torch.tensor([[False, False, True, True, True], [False, False, True, True, False]])
-    tokens = torch.tensor([[7, 8, 9, 10, 2], [7, 8, 11, 2, 0]])
-    return {"image": IMAGE, "series_id": ["a", "b"], "tokens": tokens, "answer": answer}
-
-
-def test_report_loss_is_the_cross_entropy_of_the_answer_only():
-    model, batch = report_model(), report_batch()
-    logits = model(batch["image"], batch["tokens"]).log_softmax(-1)
-    terms = [
-        -logits[row, t - 1, batch["tokens"][row, t]]
-        for row, t in batch["answer"].nonzero().tolist()
-    ]
-    loss = ReportTask(model, frozen=False).losses(batch)["loss"]
-    assert loss.item() == pytest.approx((sum(terms) / 5).item(), rel=1e-5)
-
-
-def test_padding_and_prompt_targets_do_not_change_the_loss():
-    task, batch = ReportTask(report_model(), frozen=False), report_batch()
-    before = task.losses(batch)["loss"]
-    batch["tokens"][1, 4] = 13
-    assert torch.equal(task.losses(batch)["loss"], before)
-
-
-def test_a_frozen_encoder_gives_the_same_loss_and_gets_no_gradient():
-    model, batch = report_model(), report_batch()
-    free = ReportTask(model, frozen=False).losses(batch)["loss"].item()
-    task = ReportTask(model, frozen=True)
-    loss = task.losses(batch)["loss"]
-    loss.backward()
-    assert loss.item() == pytest.approx(free, rel=1e-5)
-    assert all(p.grad is None for p in model.encoder.parameters())
-    assert all(p.grad is not None for p in model.align.parameters())
-
-
-def test_kept_features_are_computed_once_per_study(monkeypatch):
-    model, batch = report_model(), report_batch()
-    task = ReportTask(model, frozen=True, keep=True)
-    first = task.losses(batch)["loss"]
-    monkeypatch.setattr(model.encoder, "stem", None)
-    assert torch.equal(task.losses(batch)["loss"], first)
-
-
-def test_report_validation_is_the_mean_over_answer_tokens():
-    task, batch = ReportTask(report_model(), frozen=False), report_batch()
-    halves = [{key: value[i : i + 1] for key, value in batch.items()} for i in range(2)]
-    assert task.evaluate(halves)["answer_ce"] == pytest.approx(
-        task.losses(batch)["loss"].item(), rel=1e-5
-    )

@@ -50,6 +50,19 @@ def test_warmup_rises_to_the_full_rate():
     assert rates[5] < 1
 
 
+def test_the_cosine_falls_from_the_full_rate_to_nothing():
+    config = OptimConfig(lr=2.0, schedule="cosine", warmup=2)
+    rates = [learning_rate(config, step, 6) for step in range(1, 7)]
+    assert rates == pytest.approx([1, 2, 2, 1 + 0.5**0.5, 1, 1 - 0.5**0.5])
+
+
+def test_what_is_frozen_already_stays_out():
+    model = Toy()
+    model.head.bias.requires_grad_(False)
+    optimizer = build_optimizer(model, OptimConfig())
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1, 2]
+
+
 @pytest.mark.parametrize("change", [{"lr": 0.0}, {"clip": -1.0}, {"encoder_lr": -0.1}])
 def test_impossible_values_are_refused(change):
     with pytest.raises(ConfigError):

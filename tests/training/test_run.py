@@ -15,9 +15,10 @@ from torch import Tensor
 from uvlm.errors import BundleError, CatalogError, ConfigError, InputError, TrainingDivergedError
 from uvlm.models.bundle import load_bundle
 from uvlm.models.bundle_files import Split
-from uvlm.training import run as run_module
 from uvlm.training.config import RunConfig
+from uvlm.training.hooks import ProgressBar
 from uvlm.training.run import train
+from uvlm.training.tasks.classification import ClassificationTask
 
 TASKS = ("segmentation", "classification", "report")
 Build = Callable[[str], RunConfig]
@@ -32,15 +33,15 @@ class Killed(Exception):
 
 
 def kill_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """End the run as a kill would: after step `step`, before anything is tidied up."""
-    save = run_module._save
+    """End the run in step `step`, before its checkpoint."""
+    show = ProgressBar.__call__
 
-    def save_then_die(at: int, scalars: dict[str, float], **rest: object) -> None:
-        save(at, scalars, **rest)
+    def show_then_die(self: ProgressBar, at: int, scalars: dict[str, float]) -> None:
+        show(self, at, scalars)
         if at == step:
             raise Killed
 
-    monkeypatch.setattr(run_module, "_save", save_then_die)
+    monkeypatch.setattr(ProgressBar, "__call__", show_then_die)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -229,14 +230,14 @@ def test_classes_other_than_the_catalogs_are_refused(tiny_run: Build, tmp_path: 
 def test_a_diverging_run_names_step_and_series_and_keeps_its_checkpoint(
     tiny_run: Build, tmp_path: Path, monkeypatch
 ):
-    losses = run_module.ClassificationTask.losses
+    losses = ClassificationTask.losses
     calls = iter(range(100))
 
-    def breaks_at_the_fourth(self, batch):
-        result = losses(self, batch)
+    def breaks_at_the_fourth(self, batch, counts=None):
+        result = losses(self, batch, counts)
         return {"loss": result["loss"] * float("nan")} if next(calls) == 3 else result
 
-    monkeypatch.setattr(run_module.ClassificationTask, "losses", breaks_at_the_fourth)
+    monkeypatch.setattr(ClassificationTask, "losses", breaks_at_the_fourth)
     out = tmp_path / "run"
     with pytest.raises(TrainingDivergedError, match=r"step 4, for series toy_\d+_1, toy_\d+_1"):
         train(replace(tiny_run("classification"), out=out))

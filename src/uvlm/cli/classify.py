@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
     from uvlm.inference.pipeline import Pipeline
 
-    pipeline = Pipeline.load(args.model, device=args.device)
+    pipeline = Pipeline.load(args.model, device=args.device, base=args.base)
     pipeline.require("classification")
 
     def work(path: Path) -> str:

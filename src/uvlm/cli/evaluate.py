@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from uvlm.cli.studies import positive
+from uvlm.cli.studies import add_base, positive
 
 __all__ = ["main"]
 
@@ -24,6 +24,7 @@ def main(argv: Sequence[str]) -> int:
         "OUT/scorecard.json, OUT/scorecard.md and OUT/predictions.csv.",
     )
     bundle.add_argument("--model", type=Path, required=True, metavar="BUNDLE", help="bundle folder")
+    add_base(bundle)
     bundle.add_argument("--catalog", type=Path, required=True, metavar="CSV", help="catalog.csv")
     bundle.add_argument(
         "--split", choices=("valid", "test"), default="valid", help="rows to score (default valid)"
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     require_metrics()
     check_free(args.out)
     catalog = read_catalog(args.catalog)
-    pipeline = Pipeline.load(args.model, device=args.device)
+    pipeline = Pipeline.load(args.model, device=args.device, base=args.base)
     card, predictions = evaluate(pipeline, catalog, split=args.split, limit=args.limit)
     written = write_results(args.out, card, predictions)
     print(card.text())

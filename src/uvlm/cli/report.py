@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
     from uvlm.inference.pipeline import Pipeline
 
-    pipeline = Pipeline.load(args.model, device=args.device)
+    pipeline = Pipeline.load(args.model, device=args.device, base=args.base)
     pipeline.require("report")
 
     def work(path: Path) -> str:

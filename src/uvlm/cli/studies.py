@@ -17,7 +17,7 @@ from pathlib import Path
 
 from uvlm.errors import InputError, UvlmError
 
-__all__ = ["Failure", "Outcome", "add_common", "positive", "run_studies", "study_names"]
+__all__ = ["Failure", "Outcome", "add_base", "add_common", "positive", "run_studies", "study_names"]
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +66,20 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         help="NIfTI, NRRD or MetaImage file, DICOM folder or zip, or prepared .b2nd",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="BUNDLE", help="bundle folder")
+    add_base(parser)
     parser.add_argument("--series", help="DICOM series to read; default: chosen by rule and said")
     parser.add_argument(
         "--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1, ..."
+    )
+
+
+def add_base(parser: argparse.ArgumentParser) -> None:
+    """`--base`, for bundles that hold adapters of a language model."""
+    parser.add_argument(
+        "--base",
+        type=Path,
+        metavar="FOLDER",
+        help="the pretrained language model whose adapters the bundle holds",
     )
 
 

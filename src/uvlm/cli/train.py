@@ -1,6 +1,7 @@
 """`uvlm train RECIPE`: settings from the recipe, changed by `--any.field value`."""
 
 # No postponed annotations here: tyro reads those of a class inside a function.
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,19 +9,25 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from uvlm.errors import ConfigError
-from uvlm.registry import RECIPES
+from uvlm.models.config import ClassificationConfig, SegmentationConfig
+from uvlm.registry import PAPER_ROWS, RECIPES
 from uvlm.training.config import RunConfig
 
 __all__ = ["main"]
 
 
 def _usage() -> str:
-    width = max(map(len, RECIPES))
-    rows = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in RECIPES.items())
+    own = [name for name in RECIPES if name not in PAPER_ROWS]
+    width = max(map(len, own))
+    rows = "\n".join(f"  {name:<{width}}  {RECIPES[name][1]}" for name in own)
     return (
         "usage: uvlm train RECIPE --data.catalog CSV [CSV ...] --out DIR [--init BUNDLE]\n"
-        "                  [--resume] [--smoke] [--any.field value ...]\n\n"
+        "                  [--resume] [--smoke] [--any.field value ...]\n"
+        "       uvlm train --list [FILTER]\n\n"
         f"recipes:\n{rows}\n\n"
+        f"and the {len(PAPER_ROWS)} runs of the paper's tables, as ct_rate/seg_fl-cls-rep+sc:\n"
+        "`uvlm train --list` shows all, or those with FILTER in their name or row, with their\n"
+        "parameters and what memory and time they will take.\n\n"
         "`uvlm train RECIPE --help` lists every field with the recipe's value. --smoke tries a\n"
         "recipe for two steps on synthetic studies of its shape; it needs no catalog."
     )
@@ -53,37 +60,58 @@ def _parse(name: str, arguments: Sequence[str]) -> tuple[RunConfig, bool, bool]:
     return parsed.run, parsed.resume, parsed.smoke
 
 
-def _smoke(config: RunConfig) -> None:
+def _smoke(name: str, config: RunConfig) -> None:
     """Two steps, a validation, a checkpoint and a bundle, on studies made for the purpose."""
     from uvlm.cli.phantom import main as phantom
     from uvlm.cli.prepare import main as prepare
     from uvlm.training.run import train
 
+    abdomen = name.startswith("abdomen_atlas/")
+    region, source = ("abdomen", "abdomen-atlas") if abdomen else ("chest", "ct-rate")
     shape = [str(n) for n in config.data.shape]
     with TemporaryDirectory(prefix="uvlm-smoke-") as folder:
         raw, prepared = f"{folder}/raw", f"{folder}/prepared"
-        phantom(["make", raw, "--studies", "8", "--shape", *shape])
-        prepare(["ct-rate", raw, "--out", prepared, "--shape", *shape])
+        phantom(["make", raw, "--studies", "8", "--region", region, "--shape", *shape])
+        prepare([source, raw, "--out", prepared, "--shape", *shape])
         data = replace(config.data, catalog=(Path(prepared) / "catalog.csv",), workers=0)
         loop = replace(config.loop, steps=2, validate_studies=2)
-        train(replace(config, data=data, loop=loop, out=config.out or Path(folder) / "run"))
+        model = config.model
+        if isinstance(model, SegmentationConfig | ClassificationConfig):
+            # Synthetic studies have classes of their own.
+            model = replace(model, classes=())
+        out = config.out or Path(folder) / "run"
+        train(replace(config, model=model, data=data, loop=loop, out=out))
+
+
+def _known(name: str) -> str:
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"there is no recipe {name!r}.{hint}\n\n{_usage()}")
+    return name
 
 
 def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage())
         return 0 if argv else 2
-    name, *rest = argv
-    if name not in RECIPES:
-        raise ConfigError(f"there is no recipe {name!r}.\n\n{_usage()}")
+    if argv[0] == "--list":
+        from uvlm.cli.recipe_table import print_recipes
+
+        return print_recipes(argv[1:])
+    name, *rest = _known(argv[0]), *argv[1:]
     try:
         config, resume, smoke = _parse(name, rest)
     except SystemExit as stop:  # tyro has printed help or what is wrong with the arguments
         return int(stop.code or 0)
     if smoke:
-        _smoke(config)
+        _smoke(name, config)
         print(f"smoke run of {name}: passed")
         return 0
+    if name in PAPER_ROWS:
+        from uvlm.training.paper import check_start
+
+        check_start(name, config)
     from uvlm.training.run import train
 
     bundle = train(config, resume=resume)

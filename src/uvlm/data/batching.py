@@ -1,29 +1,43 @@
 """Samples to batches, in an order that follows from seed and step alone.
 
 Sample number n of a run (counted over steps, accumulation rounds, processes and places in the
-batch) is study `permutation(seed, epoch)[n % studies]` with its own seed. A resumed run needs to
-know only its step.
+batch) is study `epoch_order(studies, seed, epoch)[n % studies]` with its own seed. A resumed run
+needs to know only its step, and the studies of a step are the same however it is divided into
+processes and rounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Sampler
 
+from uvlm.data.config import DataConfig
 from uvlm.data.dataset import Draw, Sample, StudyDataset
+from uvlm.data.order import epoch_order, study_weights
+from uvlm.errors import ConfigError
+from uvlm.preprocessing.catalog import Row
 
-__all__ = ["Batch", "DrawSampler", "collate", "training_batches", "validation_batches"]
+__all__ = [
+    "Batch",
+    "DrawSampler",
+    "collate",
+    "training_batches",
+    "training_sampler",
+    "validation_batches",
+]
 
 Batch = dict[str, Any]
-"""As `Sample` with a leading axis B; tokens and answer are padded on the right."""
+"""As `Sample` with a leading axis B; tokens and answer are padded on the right, and a dictionary of
+tensors becomes one of batches."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,8 @@ class DrawSampler(Sampler[list[Draw]]):
     """Lists of draws for batches `first` to `last` (counted from 0, `last` excluded).
 
     Of `processes` processes each takes every `processes`-th batch, beginning with its own rank.
+    `weights` and `lengths` are those of `epoch_order`; what is alike in length is a step of
+    `accumulate` batches on every process.
     """
 
     studies: int
@@ -40,6 +56,9 @@ class DrawSampler(Sampler[list[Draw]]):
     last: int
     rank: int = 0
     processes: int = 1
+    accumulate: int = 1
+    weights: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    lengths: NDArray[np.int64] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return max(self.last - self.first, 0)
@@ -52,10 +71,73 @@ class DrawSampler(Sampler[list[Draw]]):
             for n in range(start, start + self.batch_size):
                 if n // self.studies != epoch:
                     epoch = n // self.studies
-                    order = np.random.default_rng((self.seed, epoch)).permutation(self.studies)
+                    order = self._order(epoch)
                 sample_seed = np.random.SeedSequence((self.seed, n)).generate_state(1)[0]
                 draws.append(Draw(int(order[n % self.studies]), int(sample_seed)))
             yield draws
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return epoch_order(
+            self.studies,
+            self.seed,
+            epoch,
+            weights=self.weights,
+            lengths=self.lengths,
+            group=self.batch_size * self.processes * self.accumulate,
+        )
+
+
+def training_sampler(
+    rows: Sequence[Row],
+    config: DataConfig,
+    *,
+    seed: int,
+    first: int,
+    last: int,
+    lengths: Sequence[int] | None = None,
+    rank: int = 0,
+    processes: int = 1,
+    accumulate: int = 1,
+) -> DrawSampler:
+    """The draws of a run from its training rows, balanced and bucketed as `config` says.
+
+    Args:
+        first, last: batches of each process, counted from 0, `last` excluded
+        lengths: of the rows' texts, any unit; None takes the reports' characters
+        accumulate: batches of each process per optimiser step
+
+    Raises:
+        ConfigError: there is nothing to balance by, or a row has no report to bucket by.
+        ValueError: `lengths` are not as many as the rows.
+    """
+    weights = study_weights(rows) if config.balance else None
+    known = _lengths(rows, lengths) if config.bucket else None
+    return DrawSampler(
+        studies=len(rows),
+        batch_size=config.batch_size,
+        seed=seed,
+        first=first,
+        last=last,
+        rank=rank,
+        processes=processes,
+        accumulate=accumulate,
+        weights=weights,
+        lengths=known,
+    )
+
+
+def _lengths(rows: Sequence[Row], lengths: Sequence[int] | None) -> NDArray[np.int64]:
+    if lengths is not None:
+        if len(lengths) != len(rows):
+            raise ValueError(f"expected {len(rows)} lengths, got {len(lengths)}")
+        return np.asarray(lengths, dtype=np.int64)
+    without = next((row.series_id for row in rows if not row.report), None)
+    if without is not None:
+        raise ConfigError(
+            f"data.bucket sorts studies by the length of their reports, but {without} has none; "
+            "leave it out."
+        )
+    return np.array([len(row.report or "") for row in rows], dtype=np.int64)
 
 
 def collate(samples: Sequence[Sample], pad_id: int) -> Batch:
@@ -63,13 +145,17 @@ def collate(samples: Sequence[Sample], pad_id: int) -> Batch:
     batch: Batch = {"series_id": [sample["series_id"] for sample in samples]}
     for key in samples[0]:
         if key != "series_id":
-            values: list[Tensor] = [sample[key] for sample in samples]
-            if key in ("tokens", "answer"):
-                filler = pad_id if key == "tokens" else False
-                batch[key] = pad_sequence(values, batch_first=True, padding_value=filler)
-            else:
-                batch[key] = torch.stack(values)
+            batch[key] = _stack(key, [sample[key] for sample in samples], pad_id)
     return batch
+
+
+def _stack(key: str, values: list[Any], pad_id: int) -> Tensor | dict[Any, Tensor]:
+    if key in ("tokens", "answer"):
+        filler = pad_id if key == "tokens" else False
+        return pad_sequence(values, batch_first=True, padding_value=filler)
+    if isinstance(values[0], dict):
+        return {name: torch.stack([value[name] for value in values]) for name in values[0]}
+    return torch.stack(values)
 
 
 def training_batches(

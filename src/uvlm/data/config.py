@@ -46,7 +46,8 @@ class DataConfig:
     """Which studies, which part of each, and how batches are made of them."""
 
     catalog: tuple[Path, ...] = ()
-    """Catalogs written by `uvlm prepare`; all need the same preprocessing and the same labels."""
+    """Catalogs written by `uvlm prepare`; all need the same preprocessing and, unless `partial`,
+    the same labels."""
 
     shape: Grid = (192, 256, 256)
     """Voxels along z, y, x of the prepared volumes; a catalog of another shape is refused."""
@@ -76,7 +77,8 @@ class DataConfig:
     of its loss."""
 
     balance: bool = False
-    """Draw training studies so that rare labels come about as often as common ones."""
+    """Draw training studies label by label: each label, and having none, for equally many draws, so
+    that rare findings are not drowned. No study comes more than ten times per epoch."""
 
     bucket: bool = False
     """Put reports of similar length into one batch, so that less of it is padding."""

@@ -18,18 +18,24 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from uvlm.data.augment import Augmenter
+from uvlm.data.bank import Bank
 from uvlm.data.config import DataConfig, Grid
+from uvlm.data.partial import PartialRow
 from uvlm.errors import CatalogError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.imaging.store import StoredArray
 from uvlm.preprocessing.catalog import Row
-from uvlm.text.prompts import Example
+from uvlm.text.prompts import Example, spacing_sentence
 
-__all__ = ["Draw", "Sample", "StudyDataset"]
+__all__ = ["Draw", "Encode", "Sample", "StudyDataset"]
+
+Encode = Callable[[str, str | None], Example]
+"""Report and, where the model is told it, the sentence on the study's own spacing -> tokens."""
 
 Sample = dict[str, Any]
-"""image (1, d, h, w) float32; as asked for: seg (1, d, h, w) int16, labels (C,) float32 with NaN
-for unknown, tokens (T,) int64, answer (T,) bool; and series_id."""
+"""image (1, d, h, w) float32, or from a bank features: stage -> (K, C) float16; as asked for: seg
+(1, d, h, w) int16 and, where catalogs differ in their classes, known (C,) bool; labels (C,) float32
+with NaN for unknown; tokens (T,) int64, answer (T,) bool; and series_id."""
 
 MARGIN = 1.5
 """How much more than a patch is read per axis, so that turning it draws in real voxels. nnU-Net
@@ -56,6 +62,8 @@ class StudyDataset(Dataset[Sample]):
         need: any of "mask", "labels", "report"
         encode: report to token ids; needed with "report"
         train: augment, and centre patches on classes as often as the configuration says
+        bank: features in place of the volumes; where `config` augments, of a view drawn at random
+        spacing: give `encode` the sentence on the study's own voxel size and extent
 
     Raises:
         CatalogError: a stored volume is not of `config.shape` or was prepared in another way.
@@ -68,8 +76,10 @@ class StudyDataset(Dataset[Sample]):
         spec: PreprocessSpec,
         *,
         need: Sequence[str] = (),
-        encode: Callable[[str], Example] | None = None,
+        encode: Encode | None = None,
         train: bool = False,
+        bank: Bank | None = None,
+        spacing: bool = False,
     ) -> None:
         if "report" in need and encode is None:
             raise ValueError("a dataset with reports needs `encode`")
@@ -79,6 +89,8 @@ class StudyDataset(Dataset[Sample]):
         self.need = frozenset(need)
         self.encode = encode
         self.train = train
+        self.bank = bank
+        self.spacing = spacing
         self.patch: Grid = config.patch or config.shape
         augmenting = train and config.augment.active
         self.augmenter = Augmenter(config.augment, self.patch) if augmenting else None
@@ -91,23 +103,47 @@ class StudyDataset(Dataset[Sample]):
     def __getitem__(self, draw: Draw) -> Sample:
         row = self.rows[draw.study]
         rng = np.random.default_rng(draw.seed)
+        sample: Sample = {"series_id": row.series_id}
+        sample |= self._volume(row, rng) if self.bank is None else self._features(row, rng)
+        if "labels" in self.need:
+            values = [float("nan") if v is None else v for v in row.labels]
+            sample["labels"] = torch.tensor(values, dtype=torch.float32)
+        if "report" in self.need and self.encode is not None:
+            example = self.encode(row.report or "", self._spacing(row))
+            answer = torch.zeros(len(example.ids), dtype=torch.bool)
+            answer[example.answer] = True
+            sample |= {"tokens": torch.tensor(example.ids), "answer": answer}
+        return sample
+
+    def _volume(self, row: Row, rng: np.random.Generator) -> Sample:
         corner = self._corner(row, rng)
         image = torch.from_numpy(self._read_image(row, corner))
         seg = torch.from_numpy(self._read_mask(row, corner)) if "mask" in self.need else None
         if self.augmenter is not None:
             image, seg = self.augmenter(image, seg, int(rng.integers(2**31)))
-        sample: Sample = {"series_id": row.series_id, "image": image}
-        if seg is not None:
-            sample["seg"] = seg
-        if "labels" in self.need:
-            values = [float("nan") if v is None else v for v in row.labels]
-            sample["labels"] = torch.tensor(values, dtype=torch.float32)
-        if "report" in self.need and self.encode is not None:
-            example = self.encode(row.report or "")
-            answer = torch.zeros(len(example.ids), dtype=torch.bool)
-            answer[example.answer] = True
-            sample |= {"tokens": torch.tensor(example.ids), "answer": answer}
+        sample: Sample = {"image": image} if seg is None else {"image": image, "seg": seg}
+        if seg is not None and isinstance(row, PartialRow):
+            sample["known"] = torch.tensor(row.known)
         return sample
+
+    def _features(self, row: Row, rng: np.random.Generator) -> Sample:
+        """Of the first view, which is the volume as it is, unless training volumes are augmented:
+        then each view is as likely."""
+        assert self.bank is not None
+        views = self.bank.views(row.series_id) if self.augmenter is not None else 1
+        return {"features": self.bank.read(row.series_id, int(rng.integers(views)))}
+
+    def _spacing(self, row: Row) -> str | None:
+        if not self.spacing:
+            return None
+        meta = self._open(row, row.image).meta
+        if meta is None:
+            raise CatalogError.about(
+                row.image,
+                "it carries no metadata, so the voxel size of its study is unknown",
+                "Prepare it with `uvlm prepare`, or train without --model.spacing.",
+            )
+        return spacing_sentence(*meta.grid.source_lps)
 
     def _corner(self, row: Row, rng: np.random.Generator) -> Grid:
         """First voxel of the patch, inside the volume."""
@@ -148,7 +184,9 @@ class StudyDataset(Dataset[Sample]):
     def _read_mask(self, row: Row, corner: Grid) -> NDArray[np.int16]:
         assert row.mask is not None
         inside, padding = self._region(corner)
-        return np.pad(self._open(row, row.mask)[inside].astype(np.int16), padding)[None]
+        values = self._open(row, row.mask)[inside].astype(np.int16)
+        values = row.in_run(values) if isinstance(row, PartialRow) else values
+        return np.pad(values, padding)[None]
 
     def _open(self, row: Row, path: Path) -> StoredArray:
         stored = StoredArray(path)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from uvlm.data.config import DataConfig
+from uvlm.data.partial import PartialRow, agree_on_classes, agree_on_labels
 from uvlm.data.split import split_rows
 from uvlm.errors import CatalogError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
@@ -35,20 +36,26 @@ class Studies:
     """How every volume was prepared."""
 
     labels: tuple[str, ...]
-    """Abnormalities known in at least one training study, if labels are needed; every row's follow
-    this order."""
+    """Abnormalities known in at least one training study, if labels are needed, to learn them or to
+    balance by them; every row's follow this order."""
 
     classes: tuple[str, ...]
-    """Segmentation classes, the first with value 1 in the masks."""
+    """Segmentation classes, the first with value 1 in the masks, or where the catalogs differ in
+    them as each `PartialRow` says."""
 
     train: tuple[Row, ...]
     val: tuple[Row, ...]
 
     @property
     def digest(self) -> str:
-        """Changes with any training study or with their order."""
-        text = "\n".join(row.series_id for row in self.train)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Changes with any study's identity, labels, report or classes, and with their order; not
+        with where the files lie."""
+        digest = hashlib.sha256()
+        for row in (*self.train, *self.val):
+            values = row.values if isinstance(row, PartialRow) else None
+            told = (row.series_id, row.patient_id, row.labels, row.report, values)
+            digest.update(repr(told).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:16]
 
     @property
     def trained_on(self) -> str:
@@ -66,17 +73,24 @@ def load_studies(config: DataConfig, need: Sequence[Need]) -> Studies:
     """
     if not config.catalog:
         raise ConfigError("no catalog was given. Name one or more with --data.catalog.")
-    catalogs = [read_catalog(path, need=need) for path in config.catalog]
+    labelled = "labels" in need or config.balance
+    asked = {*need, "labels"} if labelled else set(need)
+    catalogs = [read_catalog(path, need=asked) for path in config.catalog]
     first = catalogs[0]
     for catalog in catalogs:
-        _check(catalog, first, config, need)
-    _check_series(catalogs)
+        _check(catalog, first, config)
     assert first.spec is not None
+    labels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    if labelled:  # otherwise the catalogs may differ in them
+        labels, catalogs = agree_on_labels(catalogs, partial=config.partial)
+    if "mask" in need:
+        classes, catalogs = agree_on_classes(catalogs, partial=config.partial)
+    _check_series(catalogs)
     rows = [row for catalog in catalogs for row in catalog.rows]
     train, val = split_rows(rows, config.val_fraction)
-    labels: tuple[str, ...] = ()
-    if "labels" in need:  # without, the catalogs may differ in them
-        labels, train, val = _known_labels(first.labels, train, val)
+    if labelled:
+        labels, train, val = _known_labels(labels, train, val)
     if not train or not val:
         raise CatalogError.about(
             first.path,
@@ -88,13 +102,13 @@ def load_studies(config: DataConfig, need: Sequence[Need]) -> Studies:
         region=first.region,
         spec=first.spec,
         labels=labels,
-        classes=_classes(first) if "mask" in need else (),
+        classes=classes,
         train=tuple(train),
         val=tuple(val),
     )
 
 
-def _check(catalog: Catalog, first: Catalog, config: DataConfig, need: Sequence[Need]) -> None:
+def _check(catalog: Catalog, first: Catalog, config: DataConfig) -> None:
     if catalog.spec is None:
         raise CatalogError.about(
             catalog.path,
@@ -108,12 +122,7 @@ def _check(catalog: Catalog, first: Catalog, config: DataConfig, need: Sequence[
             f"its volumes are {catalog.spec.shape}, the run expects {config.shape}",
             f"Set --data.shape {shape}, or prepare the dataset again.",
         )
-    compared = {"preprocessing": "spec", "body region": "region"}
-    if "labels" in need:
-        compared["labels"] = "labels"
-    if "mask" in need:
-        compared["segmentation classes"] = "segmentation"
-    for what, field in compared.items():
+    for what, field in {"preprocessing": "spec", "body region": "region"}.items():
         if getattr(catalog, field) != getattr(first, field):
             raise CatalogError.about(
                 catalog.path,
@@ -134,18 +143,6 @@ def _check_series(catalogs: Sequence[Catalog]) -> None:
                     f"its series {row.series_id} is also in {other.path}",
                     "A series may come once in a run; give each its own series_id.",
                 )
-
-
-def _classes(catalog: Catalog) -> tuple[str, ...]:
-    names = sorted(catalog.segmentation or {}, key=(catalog.segmentation or {}).__getitem__)
-    values = [(catalog.segmentation or {})[name] for name in names]
-    if not names or values != list(range(1, len(names) + 1)):
-        raise CatalogError.about(
-            catalog.path,
-            f"the segmentation classes have the values {values}",
-            "Masks to train on need the values 1, 2, 3, ... in dataset.json, 0 for background.",
-        )
-    return tuple(names)
 
 
 def _known_labels(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
+from uvlm.evaluation.collapse import shared_texts
 from uvlm.evaluation.floors import constant_report, random_reports
 from uvlm.evaluation.intervals import Interval, paired_bootstrap
 from uvlm.evaluation.text import BleuScore, bleu, bleu_mean
@@ -69,11 +69,6 @@ def report_scores(
         model=model,
         floors=tuple(floors),
         studies=len(references),
-        identical=_shared(generated),
-        identical_references=_shared(references),
+        identical=shared_texts(generated),
+        identical_references=shared_texts(references),
     )
-
-
-def _shared(texts: Sequence[str]) -> int:
-    counts = Counter(" ".join(text.split()) for text in texts)
-    return sum(count for count in counts.values() if count > 1)

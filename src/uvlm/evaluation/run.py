@@ -18,6 +18,7 @@ from uvlm.evaluation.overlap import dice
 from uvlm.evaluation.reports import ReportScores, report_scores
 from uvlm.evaluation.scorecard import Scorecard
 from uvlm.evaluation.segmentation import SegmentationScores, segmentation_scores
+from uvlm.imaging.preprocess import Grid
 from uvlm.imaging.store import StoredArray
 from uvlm.preprocessing.catalog import Catalog, Row
 
@@ -43,7 +44,9 @@ class Model(Protocol):
     @property
     def classes(self) -> dict[str, int]: ...
 
-    def predict_prepared(self, array: NDArray[np.float32]) -> Output: ...
+    def predict_prepared(
+        self, array: NDArray[np.float32], *, grid: Grid | None = None
+    ) -> Output: ...
 
 
 @dataclass(kw_only=True)
@@ -100,7 +103,7 @@ def _check_preprocessing(model: Model, catalog: Catalog) -> None:
             "Prepare the dataset with `uvlm prepare`.",
         )
     for task in model.tasks:
-        trained = model.bundle.parts[task].spec.hash
+        trained = model.bundle.parts[task].our_spec.hash
         if trained != catalog.spec.hash:
             raise BundleError.about(
                 model.bundle.path,
@@ -112,7 +115,8 @@ def _check_preprocessing(model: Model, catalog: Catalog) -> None:
 
 def _predict(model: Model, row: Row, catalog: Catalog) -> Prediction:
     assert catalog.spec is not None
-    output = model.predict_prepared(_read_image(row, catalog.spec.hash))
+    array, grid = _read_image(row, catalog.spec.hash)
+    output = model.predict_prepared(array, grid=grid)
     prediction = Prediction(row=row, text=output.text, probabilities=output.probabilities)
     if output.labels is not None and row.mask is not None and catalog.segmentation is not None:
         shared = {n: v for n, v in catalog.segmentation.items() if n in model.classes}
@@ -131,8 +135,8 @@ def _predict(model: Model, row: Row, catalog: Catalog) -> Prediction:
     return prediction
 
 
-def _read_image(row: Row, spec_hash: str) -> NDArray[np.float32]:
-    """(z, y, x), z-scored with the statistics of the whole volume."""
+def _read_image(row: Row, spec_hash: str) -> tuple[NDArray[np.float32], Grid | None]:
+    """(z, y, x), z-scored with the statistics of the whole volume, and where it came from."""
     stored = StoredArray(row.image)
     array = stored.read().astype(np.float32)
     if stored.meta is None:
@@ -145,7 +149,8 @@ def _read_image(row: Row, spec_hash: str) -> NDArray[np.float32]:
                 "Prepare the dataset again.",
             )
         mean, std = stored.meta.mean, stored.meta.std
-    return (array - np.float32(mean)) / np.float32(max(std, 1e-8))
+    grid = None if stored.meta is None else stored.meta.grid
+    return (array - np.float32(mean)) / np.float32(max(std, 1e-8)), grid
 
 
 def _voxel_ml(affine: Sequence[Sequence[float]] | NDArray[Any]) -> float:

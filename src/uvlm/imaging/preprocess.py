@@ -144,6 +144,13 @@ class Grid:
             self.spec.align_corners,
         )
 
+    @property
+    def source_lps(self) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+        """(shape, spacing) of the source with its axes turned to LPS: voxels and mm (z, y, x)."""
+        z, y, x = self.route.turn.order
+        shape, spacing = self.source_shape, self.source_spacing
+        return (shape[z], shape[y], shape[x]), (spacing[z], spacing[y], spacing[x])
+
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         values: dict[str, Any] = to_dict(self)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from uvlm import __version__
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.measure import ClassMeasure, measure
+from uvlm.imaging.preprocess import Grid
 from uvlm.imaging.volume import Volume
 from uvlm.inference.findings import Findings
 from uvlm.inference.predict import Prediction, Predictor
@@ -26,6 +27,7 @@ from uvlm.inference.study import Study, read_study, region_flag
 from uvlm.inference.writer import study_name
 from uvlm.models.bundle import Bundle, load_bundle
 from uvlm.text.cleaning import split_sentences
+from uvlm.text.prompts import spacing_sentence
 
 __all__ = ["MAX_NEW_TOKENS", "Pipeline"]
 
@@ -43,23 +45,28 @@ class Pipeline:
         self._predictor = Predictor(bundle, device)
 
     @classmethod
-    def load(cls, bundle: Path | str, device: str = "auto") -> Pipeline:
+    def load(
+        cls, bundle: Path | str, device: str = "auto", base: Path | str | None = None
+    ) -> Pipeline:
         """Read, verify and place a bundle.
 
         Args:
-            bundle: folder written by training
+            bundle: folder written by training, or a checkpoint `*.pth` of nnU-Net's folders
             device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
+            base: folder of the language model, for a bundle that holds adapters of one
 
         Raises:
-            BundleError: a file is missing or altered.
+            BundleError: a file is missing or altered, or the base is missing or another one.
             ConfigError: the device does not exist.
         """
-        return cls(load_bundle(Path(bundle)), _device(device))
+        where = _device(device)
+        return cls(load_bundle(Path(bundle), base=Path(base) if base else None), where)
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Parts the bundle holds."""
-        return tuple(task for task in TASKS if task in self.bundle.parts)
+        """Parts the bundle holds, without those whose preparation only nnU-Net repeats."""
+        parts = self.bundle.parts
+        return tuple(task for task in TASKS if task in parts and parts[task].spec is not None)
 
     @property
     def classes(self) -> dict[str, int]:
@@ -112,19 +119,28 @@ class Pipeline:
         tasks: tuple[str, ...] | None = None,
         *,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        grid: Grid | None = None,
     ) -> Prediction:
         """All `tasks` (default: all parts) on one z-scored (z, y, x) array, encoded once.
 
         The caller answers for the array's preprocessing: one hash for every part asked.
+
+        Args:
+            grid: where the array came from, as `prepare` and `read_meta` give it; needed by a
+                report part that is told the study's own voxel size
+
+        Raises:
+            BundleError: no such part, or the grid is needed and not given.
         """
         tasks = self.tasks if tasks is None else tasks
         for task in tasks:
             self.require(task)
-        return self._predictor.predict(lambda part: array, tasks, max_new_tokens)
+        spacing = None if grid is None else spacing_sentence(*grid.source_lps)
+        return self._predictor.predict(lambda part: array, tasks, max_new_tokens, spacing)
 
-    def report_prepared(self, array: NDArray[np.float32]) -> str:
+    def report_prepared(self, array: NDArray[np.float32], grid: Grid | None = None) -> str:
         """Generated text for a z-scored (z, y, x) array."""
-        return self.predict_prepared(array, ("report",)).text or ""
+        return self.predict_prepared(array, ("report",), grid=grid).text or ""
 
     def classify_prepared(self, array: NDArray[np.float32]) -> dict[str, float]:
         """Label -> probability for a z-scored (z, y, x) array."""
@@ -142,14 +158,17 @@ class Pipeline:
         start = time.perf_counter()
         study = read_study(path, series)
         timings = {"read": time.perf_counter() - start}
-        specs = {task: self.bundle.parts[task].spec for task in tasks}
+        specs = {task: self.bundle.parts[task].our_spec for task in tasks}
         # All inputs before any network: a file that one part must refuse fails at once.
         start = time.perf_counter()
         for task, spec in specs.items():
             study.input_for(spec, task)
         timings["prepare"] = time.perf_counter() - start
         result = self._predictor.predict(
-            lambda part: study.input_for(specs[part], part), tasks, max_new_tokens
+            lambda part: study.input_for(specs[part], part),
+            tasks,
+            max_new_tokens,
+            study.spacing(specs["report"]) if "report" in tasks else None,
         )
         timings |= result.timings
         start = time.perf_counter()
@@ -178,7 +197,7 @@ class Pipeline:
     ) -> tuple[NDArray[Any] | None, tuple[ClassMeasure, ...]]:
         if result.labels is None:
             return None, ()
-        mask = study.on_own_grid(result.labels, self.bundle.parts["segmentation"].spec)
+        mask = study.on_own_grid(result.labels, self.bundle.parts["segmentation"].our_spec)
         names = {value: name for name, value in self.classes.items()}
         volume = study.volume
         own = Volume(array=mask, affine=volume.affine, provenance=volume.provenance)
@@ -209,7 +228,7 @@ class Pipeline:
             "format": provenance.format,
             "sha256": provenance.checksum,
             "geometry": study.geometry,
-            "preprocessing": {task: self.bundle.parts[task].spec.hash for task in tasks},
+            "preprocessing": {task: self.bundle.parts[task].our_spec.hash for task in tasks},
             "bundle": self.bundle.fingerprint,
             "uvlm": __version__,
             "torch": torch.__version__,

@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uvlm.errors import BundleError
 from uvlm.inference.generate import generate
 from uvlm.inference.segment import sliding_labels
 from uvlm.models.bundle import Bundle
+from uvlm.models.config import ReportConfig
 from uvlm.models.encoder import Encoder
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
@@ -67,13 +69,24 @@ class Predictor:
             module.to(device).eval()
 
     @torch.inference_mode()
-    def predict(self, inputs: Inputs, tasks: tuple[str, ...], max_new_tokens: int) -> Prediction:
+    def predict(
+        self,
+        inputs: Inputs,
+        tasks: tuple[str, ...],
+        max_new_tokens: int,
+        spacing: str | None = None,
+    ) -> Prediction:
         """Run `tasks` ("classification", "report", "segmentation").
 
         Args:
             inputs: part name -> its prepared array
             max_new_tokens: limit of the report's length
+            spacing: the sentence on the study's own voxel size, see `wants_spacing`
+
+        Raises:
+            BundleError: the report part needs that sentence, and there is none.
         """
+        prompt = self._prompt(spacing) if "report" in tasks else []
         result = Prediction()
         key, stages = None, list[Tensor]()
         for task in ("classification", "report"):
@@ -85,28 +98,56 @@ class Predictor:
                 key, stages = self._key(task), []
                 with result.timed("encode"):
                     stages = self._encode(task, inputs(task))
-            self._read(task, stages, max_new_tokens, result)
+            self._read(task, stages, prompt, max_new_tokens, result)
         del stages
         if "segmentation" in tasks:
             with result.timed("segment"):
                 result.labels = self._segment(inputs("segmentation"))
         return result
 
+    @property
+    def wants_spacing(self) -> bool:
+        """Whether the report part was trained to be told the study's own voxel size."""
+        part = self.bundle.parts.get("report")
+        return part is not None and isinstance(part.config, ReportConfig) and part.config.spacing
+
+    def _prompt(self, spacing: str | None) -> list[int]:
+        """Token ids, as in training."""
+        tokenizer = self.bundle.tokenizer
+        assert tokenizer is not None, "a bundle with a report part has a tokenizer"
+        if self.wants_spacing and spacing is None:
+            raise BundleError.about(
+                self.bundle.path,
+                "its report part is told the voxel size of the original study, which is unknown "
+                "here",
+                "Give the original study, or a prepared file with its metadata.",
+            )
+        prompt = self.bundle.prompt or DEFAULT_PROMPT
+        told = spacing if self.wants_spacing else None
+        return build_example(tokenizer, prompt, spacing=told).ids
+
     def _key(self, task: str) -> tuple[int, str]:
-        return id(self.bundle.modules[task].encoder), self.bundle.parts[task].spec.hash
+        return id(self.bundle.modules[task].encoder), self.bundle.parts[task].our_spec.hash
 
     def _encode(self, task: str, array: NDArray[np.float32]) -> list[Tensor]:
         encoder = cast(Encoder, self.bundle.modules[task].encoder)
         stages: list[Tensor] = encoder(self._tensor(array)[None, None])
         return stages
 
-    def _read(self, task: str, stages: list[Tensor], max_new_tokens: int, into: Prediction) -> None:
+    def _read(
+        self,
+        task: str,
+        stages: list[Tensor],
+        prompt: list[int],
+        max_new_tokens: int,
+        into: Prediction,
+    ) -> None:
         if task == "classification":
             with into.timed("classify"):
                 into.probabilities = self._classify(stages)
         else:
             with into.timed("generate"):
-                into.text, into.cut = self._report(stages, max_new_tokens)
+                into.text, into.cut = self._report(stages, prompt, max_new_tokens)
 
     def _classify(self, stages: list[Tensor]) -> dict[str, float]:
         model = cast(ClassificationModel, self.bundle.modules["classification"])
@@ -114,11 +155,12 @@ class Predictor:
         values = model.classify(stages)[0].sigmoid().tolist()
         return dict(zip(names, values, strict=True))
 
-    def _report(self, stages: list[Tensor], max_new_tokens: int) -> tuple[str, bool]:
+    def _report(
+        self, stages: list[Tensor], prompt: list[int], max_new_tokens: int
+    ) -> tuple[str, bool]:
         model = cast(ReportModel, self.bundle.modules["report"])
         tokenizer = self.bundle.tokenizer
-        assert tokenizer is not None, "a bundle with a report part has a tokenizer"
-        prompt = build_example(tokenizer, self.bundle.prompt or DEFAULT_PROMPT).ids
+        assert tokenizer is not None
         ids = generate(
             model,
             model.visual_plan(stages),
@@ -130,7 +172,7 @@ class Predictor:
 
     def _segment(self, array: NDArray[np.float32]) -> NDArray[Any]:
         part = self.bundle.parts["segmentation"]
-        z, y, x = part.patch or part.spec.shape
+        z, y, x = part.patch or part.our_spec.shape
         model = cast(SegmentationModel, self.bundle.modules["segmentation"])
         return sliding_labels(model, self._tensor(array), (z, y, x))
 

@@ -27,6 +27,7 @@ from uvlm.imaging.preprocess import (
 from uvlm.imaging.readers import read_volume
 from uvlm.imaging.store import read_meta
 from uvlm.imaging.volume import Volume
+from uvlm.text.prompts import spacing_sentence
 
 __all__ = ["Study", "read_study", "region_flag"]
 
@@ -53,6 +54,9 @@ class Study:
     notes: tuple[str, ...]
     """One sentence each."""
 
+    own_grid: Grid | None = None
+    """Of the study that a prepared file was made from, as its metadata say."""
+
     _cache: dict[str, tuple[NDArray[np.float32], Grid | None]] = field(default_factory=dict)
 
     def input_for(self, spec: PreprocessSpec, part: str) -> NDArray[np.float32]:
@@ -65,6 +69,12 @@ class Study:
         if spec.hash not in self._cache:
             self._cache[spec.hash] = self._prepare(spec, part)
         return self._cache[spec.hash][0]
+
+    def spacing(self, spec: PreprocessSpec) -> str | None:
+        """What a model may be told of the original study's voxel size, as in training; None for a
+        prepared file that does not say."""
+        grid = self.own_grid if self.prepared else grid_of(self.volume, spec)
+        return None if grid is None else spacing_sentence(*grid.source_lps)
 
     def on_own_grid(self, labels: NDArray[Any], spec: PreprocessSpec) -> NDArray[Any]:
         """A label map on the grid of `input_for(spec)`, brought to the input's own."""
@@ -139,6 +149,7 @@ def read_study(path: Path, series: str | None = None) -> Study:
         prepared=prepared,
         spec_hash=meta.spec_hash if meta else None,
         notes=notes,
+        own_grid=meta.grid if meta else None,
     )
 
 

@@ -1,9 +1,9 @@
 """Bring every encoder stage onto one token sequence (Eq. 4) and project it to the decoder.
 
 The reference stage r fixes the length K. Shallower stages are average-pooled to its grid, deeper
-ones padded with zeros to its length, and one projection per injected layer maps the result to the
-decoder's width. Pooling precedes projection because shallow stages are large: a 192x256x256 volume
-has 12.6 million positions at full resolution.
+ones padded with zeros to its length, and one projection per injected layer (per stage, as the
+authors have it) maps the result to the decoder's width. Pooling precedes projection because shallow
+stages are large: a 192x256x256 volume has 12.6 million positions at full resolution.
 
 Shapes: B batch, C channels of a stage, D H W voxels along z y x, K visual tokens (z slowest),
         E width of the decoder.
@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -59,6 +61,18 @@ def projection(channels: int, hidden: int, width: int) -> nn.Sequential:
     return layers
 
 
+def gate(width: int) -> nn.Sequential:
+    """Hidden states to factors between 0 and 1, all one half at the start."""
+    layers = nn.Sequential(
+        nn.Linear(width, width // 4), nn.GELU(), nn.Linear(width // 4, width), nn.Sigmoid()
+    )
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+    return layers
+
+
 class AlignStages(nn.Module):
     """Encoder stages in, `VisualPlan` out.
 
@@ -74,18 +88,23 @@ class AlignStages(nn.Module):
         self.config = config
         features = config.encoder.features
         hidden, width = config.injection.hidden, config.decoder.width
-        self.projections = nn.ModuleDict(
-            {
-                str(layer): projection(features[stage - 1], hidden, width)
-                for layer, stage in config.layer_stages
-            }
-        )
-        """Decoder layer -> projection of the stage it receives."""
-        r = config.reference_stage
-        self.input_key = next((str(j) for j, stage in config.layer_stages if stage == r), "input")
+        share, r = config.injection.share, config.reference_stage
+        self.keys = {
+            layer: f"stage{stage}" if share else str(layer) for layer, stage in config.layer_stages
+        }
+        """Decoder layer -> its projection's name."""
+        self.projections = nn.ModuleDict()
+        for layer, stage in config.layer_stages:
+            if self.keys[layer] not in self.projections:
+                made = projection(features[stage - 1], hidden, width)
+                self.projections[self.keys[layer]] = made
+        first = next((layer for layer, stage in config.layer_stages if stage == r), None)
+        self.input_key = "input" if first is None else self.keys[first]
         """Projection of the vision input: the reference stage's own, where it is injected."""
-        if self.input_key == "input":
+        if first is None:
             self.projections["input"] = projection(features[r - 1], hidden, width)
+        if config.injection.gate:
+            self.gates = nn.ModuleDict({str(layer): gate(width) for layer in self.keys})
 
     def forward(self, stages: Sequence[Tensor]) -> VisualPlan:
         return self.project(self.pool(stages))
@@ -99,24 +118,46 @@ class AlignStages(nn.Module):
         expected = self.config.encoder.num_stages
         if len(stages) != expected:
             raise ValueError(f"expected {expected} stages, got {len(stages)}")
+        return {stage: self.pool_stage(stages[stage - 1], stage) for stage in self.stages_used}
+
+    @property
+    def stages_used(self) -> tuple[int, ...]:
+        """Numbers of the stages the decoder receives, shallowest first."""
         used = {self.config.reference_stage, *(stage for _, stage in self.config.layer_stages)}
-        return {stage: self._to_length(stages[stage - 1], stage) for stage in sorted(used)}
+        return tuple(sorted(used))
 
     def project(self, tokens: Mapping[int, Tensor]) -> VisualPlan:
         """Pooled tokens to the decoder's width."""
-        per_layer = {
-            layer: self.projections[str(layer)](tokens[stage])
-            for layer, stage in self.config.layer_stages
-        }
-        prefix = (
-            self.projections["input"](tokens[self.config.reference_stage])
-            if self.input_key == "input"
-            else per_layer[int(self.input_key)]
+        config, r = self.config, self.config.reference_stage
+        stages = {self.keys[layer]: stage for layer, stage in config.layer_stages}
+        projected = {key: self._projected(key, stage, tokens) for key, stage in stages.items()}
+        if self.input_key == "input":
+            projected["input"] = self._projected("input", r, tokens)
+        gates: Mapping[int, Any] = {}
+        if config.injection.gate:
+            gates = {layer: self.gates[str(layer)] for layer in self.keys}
+        return VisualPlan(
+            prefix=projected[self.input_key],
+            per_layer={layer: projected[key] for layer, key in self.keys.items()},
+            mask=config.mask,
+            place=config.injection.place,
+            gates=gates,
         )
-        return VisualPlan(prefix=prefix, per_layer=per_layer)
 
-    def _to_length(self, stage_BCDHW: Tensor, stage: int) -> Tensor:
-        """Eq. 4."""
+    def _projected(self, key: str, stage: int, tokens: Mapping[int, Tensor]) -> Tensor:
+        """One stage's tokens at the decoder's width; (B, K, E)."""
+        tokens_BKC = tokens[stage]
+        if self.config.injection.padding != "projected" or stage <= self.config.reference_stage:
+            return torch.as_tensor(self.projections[key](tokens_BKC))
+        own = prod(self.config.encoder.stage_grid(self.config.shape, stage))
+        return pad_end(self.projections[key](tokens_BKC[:, :own]), tokens_BKC.shape[1])
+
+    def pool_stage(self, stage_BCDHW: Tensor, stage: int) -> Tensor:
+        """Eq. 4: (B, K, C) of one stage, numbered from 1.
+
+        Raises:
+            ValueError: a map of another shape than configured.
+        """
         config = self.config
         expected = config.encoder.stage_grid(config.shape, stage)
         if tuple(stage_BCDHW.shape[2:]) != expected:

@@ -1,7 +1,8 @@
 """Write and load a bundle: the folder that holds trained parts and all that is needed to use them.
 
 Weights that two parts share, as an encoder handed on and frozen, are stored once; encoders equal
-in every weight come back as one module, so that a study passes them once.
+in every weight come back as one module, so that a study passes them once. Of a pretrained decoder
+with adapters only these are stored: its base is named, and given again when the bundle is loaded.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from uvlm.errors import BundleError, ConfigError
+from uvlm.models.backbone import EncoderOnly
 from uvlm.models.bundle_files import (
     CARD,
     PARTS,
     REMEDY,
     TOKENIZER,
     WEIGHTS,
+    BundleInfo,
     Part,
+    adapted,
     read_bundle_info,
     verify,
     write_checksums,
@@ -34,6 +38,8 @@ from uvlm.models.bundle_files import (
 )
 from uvlm.models.card import model_card
 from uvlm.models.config import ReportConfig
+from uvlm.models.pretrained import load_base_weights, load_own_state, own_state
+from uvlm.models.pretrained_base import check_base
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 from uvlm.text.tokenizer import Tokenizer
@@ -41,6 +47,7 @@ from uvlm.text.tokenizer import Tokenizer
 __all__ = ["Bundle", "Part", "load_bundle", "read_bundle_info", "save_bundle"]
 
 MODELS: dict[str, Any] = {
+    "encoder": EncoderOnly,
     "segmentation": SegmentationModel,
     "classification": ClassificationModel,
     "report": ReportModel,
@@ -101,20 +108,30 @@ def save_bundle(
     return folder
 
 
-def load_bundle(folder: Path | str) -> Bundle:
+def load_bundle(folder: Path | str, base: Path | None = None) -> Bundle:
     """Verify every file, build every part and give it its weights.
 
+    Args:
+        folder: a bundle; or a checkpoint (`*.pth`) that nnU-Net or this package's trainers wrote
+        base: folder of the pretrained language model whose adapters the bundle holds
+
     Raises:
-        BundleError: a file is missing, altered, of a later format, or does not fit the others.
+        BundleError: a file is missing, altered, of a later format, or does not fit the others; or
+            the base is missing or another one.
     """
     folder = Path(folder)
+    if folder.suffix == ".pth" and folder.is_file():
+        from uvlm.models.weights import checkpoint_bundle
+
+        return checkpoint_bundle(folder, base=base)
     verify(folder)
     info = read_bundle_info(folder)
+    _check_base(info, base)
     has_tokenizer = (folder / TOKENIZER).is_file()
     tokenizer = Tokenizer.load(folder / TOKENIZER) if has_tokenizer else None
     try:
         _check_tokenizer(info.parts, tokenizer)
-        modules = _build_modules(info.parts, folder / WEIGHTS)
+        modules = _build_modules(info.parts, folder / WEIGHTS, base)
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise BundleError.about(
             folder, f"its files do not fit together ({error})", REMEDY
@@ -127,6 +144,28 @@ def load_bundle(folder: Path | str) -> Bundle:
         prompt=info.prompt,
         fingerprint=info.fingerprint,
     )
+
+
+def _check_base(info: BundleInfo, base: Path | None) -> None:
+    """Adapters are nothing without the weights they were trained on."""
+    for part in info.parts.values():
+        config = adapted(part.config)
+        if config is None:
+            continue
+        name = config.base.name if config.base else config.hf.get("model_type")
+        needed = (
+            f"its {part.task} part holds adapters of the language model {name} with fingerprint "
+            f"{config.fingerprint}"
+        )
+        if base is None:
+            remedy = "Give that model's folder: --base FOLDER, or base=FOLDER in Python."
+            raise BundleError.about(info.path, f"{needed}, which is not in the bundle", remedy)
+        try:
+            check_base(config, base)
+        except ConfigError as error:
+            raise BundleError.about(
+                info.path, f"{needed}; {error}", "Give it to --base."
+            ) from error
 
 
 def _check_parts(
@@ -166,7 +205,7 @@ def _stored_once(modules: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], d
     stored: dict[str, Tensor] = {}
     shared: dict[str, str] = {}
     for part, module in modules.items():
-        for name, value in module.state_dict().items():
+        for name, value in own_state(module).items():
             tensor = value.detach().cpu().contiguous()
             earlier = (f"{other}.{name}" for other in modules if other != part)
             same = next((key for key in earlier if _equal(stored.get(key), tensor)), None)
@@ -181,7 +220,9 @@ def _equal(a: Tensor | None, b: Tensor) -> bool:
     return a is not None and a.dtype == b.dtype and torch.equal(a, b)
 
 
-def _build_modules(parts: Mapping[str, Part], weights: Path) -> dict[str, nn.Module]:
+def _build_modules(
+    parts: Mapping[str, Part], weights: Path, base: Path | None
+) -> dict[str, nn.Module]:
     with safe_open(weights, framework="pt") as file:
         shared: dict[str, str] = json.loads((file.metadata() or {})["shared"])
         # Clones are aligned, as fresh weights are, so that both compute the same to the last bit;
@@ -192,11 +233,14 @@ def _build_modules(parts: Mapping[str, Part], weights: Path) -> dict[str, nn.Mod
     for name, part in parts.items():
         with torch.device("meta"):
             module: nn.Module = MODELS[part.task](part.config)
-        keys = {key: f"{name}.{key}" for key in module.state_dict()}
+        if isinstance(module, ReportModel) and adapted(part.config):
+            load_base_weights(module, base)
+        keys = {key: f"{name}.{key}" for key in own_state(module)}
         keys = {key: shared.get(full, full) for key, full in keys.items()}
-        module.load_state_dict({key: tensors[full] for key, full in keys.items()}, assign=True)
+        own = {key: tensors[full] for key, full in keys.items()}
+        load_own_state(module, own, assign=True)
         source = tuple(full for key, full in keys.items() if key.startswith("encoder."))
-        own = module.get_submodule("encoder")
-        module.encoder = encoders.setdefault((part.config.encoder, source), own)
+        encoder = module.get_submodule("encoder")
+        module.encoder = encoders.setdefault((part.config.encoder, source), encoder)
         modules[name] = module.eval()
     return modules

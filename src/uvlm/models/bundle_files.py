@@ -15,17 +15,33 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from uvlm.config import from_dict, to_dict
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
-from uvlm.models.config import ClassificationConfig, Grid, ReportConfig, SegmentationConfig
+from uvlm.models.config import (
+    ClassificationConfig,
+    EncoderOnlyConfig,
+    Grid,
+    PretrainedConfig,
+    ReportConfig,
+    SegmentationConfig,
+)
 from uvlm.preprocessing.split import HELD_OUT
 
-__all__ = ["PARTS", "BundleInfo", "Part", "Split", "TaskConfig", "read_bundle_info", "verify"]
+__all__ = [
+    "PARTS",
+    "BundleInfo",
+    "Part",
+    "Split",
+    "TaskConfig",
+    "adapted",
+    "read_bundle_info",
+    "verify",
+]
 
 FORMAT = 1
 WEIGHTS, CONFIG, LABELS = "model.safetensors", "config.json", "labels.json"
@@ -34,9 +50,10 @@ CHECKSUMS = "checksums.json"
 REQUIRED = (WEIGHTS, CONFIG, LABELS, PREPROCESS, CARD)
 REMEDY = "Copy the whole bundle again from where it was trained."
 
-TaskConfig = SegmentationConfig | ClassificationConfig | ReportConfig
+TaskConfig = EncoderOnlyConfig | SegmentationConfig | ClassificationConfig | ReportConfig
 
 PARTS: dict[str, type[TaskConfig]] = {
+    "encoder": EncoderOnlyConfig,
     "segmentation": SegmentationConfig,
     "classification": ClassificationConfig,
     "report": ReportConfig,
@@ -64,8 +81,8 @@ class Part:
 
     config: TaskConfig
 
-    spec: PreprocessSpec
-    """How its studies were prepared."""
+    spec: PreprocessSpec | None
+    """How its studies were prepared; None if by nnU-Net itself."""
 
     region: str
     """Body region it was trained for, as in the catalog."""
@@ -90,19 +107,46 @@ class Part:
             raise ConfigError(
                 f"part {self.task} needs a {expected.__name__}, got {type(self.config).__name__}."
             )
-        if isinstance(self.config, ReportConfig) and self.config.shape != self.spec.shape:
-            raise ConfigError(
-                f"the report model takes volumes of {self.config.shape}, its preprocessing makes "
-                f"{self.spec.shape}; give both one shape."
+        if isinstance(self.config, ReportConfig) and self.spec is not None:
+            _check_shape(self.config, self.spec)
+
+    @property
+    def our_spec(self) -> PreprocessSpec:
+        """How its studies were prepared, where this package can do it.
+
+        Raises:
+            BundleError: nnU-Net prepared them.
+        """
+        if self.spec is None:
+            raise BundleError(
+                f"the {self.task} part was trained on data prepared by nnU-Net, which this "
+                "package does not repeat. Apply it with nnUNetv2_predict."
             )
+        return self.spec
 
     @property
     def labels(self) -> dict[str, int]:
         """Class name -> output index; background is segmentation's output 0."""
-        if isinstance(self.config, ReportConfig):
+        if isinstance(self.config, (ReportConfig, EncoderOnlyConfig)):
             return {}
         first = 1 if self.task == "segmentation" else 0
         return {name: i for i, name in enumerate(self.config.classes, start=first)}
+
+
+def _check_shape(config: ReportConfig, spec: PreprocessSpec) -> None:
+    if config.shape != spec.shape:
+        raise ConfigError(
+            f"the report model takes volumes of {config.shape}, its preprocessing makes "
+            f"{spec.shape}; give both one shape."
+        )
+
+
+def adapted(config: TaskConfig) -> PretrainedConfig | None:
+    """The decoder's configuration, if the part holds adapters of a base that it lacks."""
+    decoder = config.decoder if isinstance(config, ReportConfig) else None
+    if isinstance(decoder, PretrainedConfig) and decoder.tuning == "lora":
+        return decoder
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +248,8 @@ def write_descriptions(folder: Path, parts: Mapping[str, Part], prompt: str | No
     _write_json(folder / CONFIG, config)
     _write_json(folder / LABELS, {name: part.labels for name, part in parts.items()})
     specs = {
-        name: {"hash": part.spec.hash, "spec": to_dict(part.spec)} for name, part in parts.items()
+        name: {"hash": part.spec.hash if part.spec else None, "spec": to_dict(part.spec)}
+        for name, part in parts.items()
     }
     _write_json(folder / PREPROCESS, specs)
 
@@ -218,7 +263,7 @@ def write_checksums(folder: Path) -> str:
 
 def _part_to_dict(part: Part) -> dict[str, Any]:
     return {
-        "config": to_dict(part.config),
+        "config": to_dict(_portable(part.config)),
         "region": part.region,
         "trained_on": part.trained_on,
         "patch": to_dict(part.patch),
@@ -227,7 +272,15 @@ def _part_to_dict(part: Part) -> dict[str, Any]:
     }
 
 
-def _part_from_dict(name: str, values: Mapping[str, Any], spec: Mapping[str, Any]) -> Part:
+def _portable(config: TaskConfig) -> TaskConfig:
+    """Without the place of the base on the machine that trained it: its folder's name is enough."""
+    if isinstance(config, ReportConfig) and isinstance(config.decoder, PretrainedConfig):
+        base = config.decoder.base
+        return replace(config, decoder=replace(config.decoder, base=base and Path(base.name)))
+    return config
+
+
+def _part_from_dict(name: str, values: Mapping[str, Any], spec: Mapping[str, Any] | None) -> Part:
     if name not in PARTS:
         raise ConfigError(f"unknown part {name!r}")
     others = {key: value for key, value in values.items() if key != "config"}
@@ -236,7 +289,7 @@ def _part_from_dict(name: str, values: Mapping[str, Any], spec: Mapping[str, Any
     return Part(
         task=name,
         config=from_dict(PARTS[name], values["config"], f"{name}.config"),
-        spec=from_dict(PreprocessSpec, spec, f"{name}.spec"),
+        spec=None if spec is None else from_dict(PreprocessSpec, spec, f"{name}.spec"),
         region=described.region,
         trained_on=described.trained_on,
         patch=described.patch,

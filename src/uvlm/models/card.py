@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from uvlm.models.bundle_files import Part
+from uvlm.models.bundle_files import Part, adapted
+from uvlm.models.config import PretrainedConfig, ReportConfig
 from uvlm.registry import DISCLAIMER
 
 __all__ = ["model_card"]
@@ -32,12 +33,27 @@ def model_card(parts: Mapping[str, Part]) -> str:
 
 
 def _rows(part: Part) -> list[str]:
-    shape = "x".join(map(str, part.patch or part.spec.shape))
+    shape = part.patch or (part.spec.shape if part.spec else None)
+    voxels = f" of {'x'.join(map(str, shape))} voxels (z, y, x)" if shape else ""
     kind = "patches" if part.patch else "volumes"
+    how = f"preprocessing `{part.spec.hash}`" if part.spec else "prepared by nnU-Net"
     return [
         f"- Trained on: {part.trained_on}",
         f"- Region: {part.region}",
-        f"- Input: {kind} of {shape} voxels (z, y, x), preprocessing `{part.spec.hash}`",
+        f"- Input: {kind}{voxels}, {how}",
+        *_language_model(part),
+    ]
+
+
+def _language_model(part: Part) -> list[str]:
+    decoder = part.config.decoder if isinstance(part.config, ReportConfig) else None
+    if not isinstance(decoder, PretrainedConfig):
+        return []
+    name = decoder.base.name if decoder.base else decoder.hf.get("model_type")
+    held = "adapters of it are here, the model itself is not" if adapted(part.config) else "tuned"
+    return [
+        f"- Language model: {name}, fingerprint `{decoder.fingerprint}` ({held}); its licence "
+        "applies"
     ]
 
 

@@ -6,7 +6,7 @@ Stages are numbered 1 (shallow) to N (deep), decoder layers 1 to L, as in the pa
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +17,13 @@ __all__ = [
     "ClassificationConfig",
     "DecoderConfig",
     "EncoderConfig",
+    "EncoderOnlyConfig",
     "InjectionConfig",
     "JointConfig",
     "PretrainedConfig",
     "ReportConfig",
     "SegmentationConfig",
+    "authors",
 ]
 
 Grid = tuple[int, int, int]
@@ -85,6 +87,14 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EncoderOnlyConfig:
+    """An encoder without a task: what a checkpoint gives whose other half is not taken."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    """To be handed to any task."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SegmentationConfig:
     """U-Net of task 1: the encoder and a decoder with deep supervision."""
 
@@ -134,9 +144,10 @@ class InjectionConfig:
     layers: tuple[tuple[int, int], ...] | None = None
     """(layer, stage) pairs; None is the paper's: stage N-j+1 before layer j; () injects nothing."""
 
-    padding: Literal["end", "spatial"] = "end"
-    """Where zeros go when a stage deeper than r has too few tokens: after its tokens (paper), or
-    between them so that each token keeps its place in space."""
+    padding: Literal["end", "spatial", "projected"] = "end"
+    """Where zeros go when a stage deeper than r has too few tokens: after its tokens (paper),
+    between them so that each token keeps its place in space, or after its projected tokens, so
+    that the missing ones add nothing (authors)."""
 
     hidden: int = 1024
     """Hidden width of each projection."""
@@ -146,6 +157,10 @@ class InjectionConfig:
 
     share: bool = False
     """One projection per stage for all layers that receive it (authors), not one per layer."""
+
+    gate: bool = False
+    """Scale what is added by a sigmoid of the hidden state it is added to, learned per layer
+    (authors, as an option)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +213,10 @@ class PretrainedConfig:
 
     vocab_size: int = 0
     """Entries of the embedding, tokens added for vision included; 0 until the base is read."""
+
+    new_tokens: tuple[int, ...] = ()
+    """Entries that the base's own vocabulary lacks (markers of vision and turns); their rows are
+    trained beside adapters too. Read from `base`."""
 
     tuning: Literal["lora", "full"] = "lora"
     """Train low-rank adapters over frozen weights in 16 bits, or all weights, kept in 32 bits."""
@@ -343,3 +362,53 @@ class JointConfig:
     @property
     def encoder(self) -> EncoderConfig:
         return self.report.encoder
+
+
+def authors(
+    report: ReportConfig,
+    *,
+    skip_stages: int = 2,
+    layers_per_stage: int = 2,
+    gate: bool = False,
+) -> ReportConfig:
+    """`report` with the deviations of the published code, which its checkpoints need.
+
+    The stages enter deepest first, each into `layers_per_stage` layers, between attention and
+    feed-forward block, through one projection per stage; the mask of the visual tokens is off by
+    one position; the rotary table is no rotation. With the defaults six stages make the paper's
+    eight layers. Without injection (`InjectionConfig(layers=())`) the number of layers stays.
+
+    A pretrained decoder gets what the published code gives it: no injection and a causal mask.
+
+    Args:
+        skip_stages: shallow stages that enter nowhere
+        layers_per_stage: decoder layers each of the others enters
+
+    Raises:
+        ConfigError: no stage is left, or the reference stage is among those skipped.
+    """
+    injection = report.injection
+    if isinstance(report.decoder, PretrainedConfig):
+        return replace(report, injection=replace(injection, layers=()), mask="causal")
+    hidden, layers = 2 * report.decoder.width, report.decoder.layers
+    pairs: tuple[tuple[int, int], ...] = ()
+    if injection.layers != ():
+        stages = report.encoder.num_stages
+        _refuse(
+            not 0 <= skip_stages < report.reference_stage or layers_per_stage < 1,
+            f"skip_stages must be 0 to {report.reference_stage - 1} so that the reference stage "
+            f"enters, and layers_per_stage at least 1; got {skip_stages} and {layers_per_stage}.",
+        )
+        layers = (stages - skip_stages) * layers_per_stage
+        pairs = tuple((1 + i, stages - i // layers_per_stage) for i in range(layers))
+    injection = InjectionConfig(
+        reference_stage=injection.reference_stage,
+        layers=pairs,
+        padding="projected",
+        hidden=hidden,
+        place="middle",
+        share=True,
+        gate=gate and bool(pairs),
+    )
+    decoder = replace(report.decoder, layers=layers, rotary="authors")
+    return replace(report, injection=injection, decoder=decoder, mask="authors")

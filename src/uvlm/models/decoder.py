@@ -6,6 +6,9 @@ Shapes: B batch, T positions of this call, S positions so far, K visual tokens, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,11 +17,14 @@ from uvlm.models.config import DecoderConfig
 from uvlm.models.injection import VisualPlan
 from uvlm.models.layout import TokenLayout
 
-__all__ = ["Decoder", "KVCache", "LogitsAt", "rotary_table", "rotate"]
+__all__ = ["Decoder", "KVCache", "LogitsAt", "authors_table", "rotary_table", "rotate"]
 
 LogitsAt = Tensor | slice | None
 """Which text positions of a call get logits: all (None), a slice, indices (n,), or a mask (B, T)
 whose True positions come out flattened as (n, V)."""
+
+Injection = Callable[[Tensor], Tensor]
+"""Hidden states of a whole sequence in, with visual tokens added out."""
 
 FEW_ROWS = 8
 
@@ -33,16 +39,38 @@ def rotary_table(
     return torch.stack((angles.cos(), angles.sin()))
 
 
+def authors_table(table: Tensor) -> Tensor:
+    """The published code's angles, (2, length, F), from those of a rotation, (2, length, F / 2).
+
+    It lays frequencies out twice in a row, as for pairs (i, i + F/2), but turns neighbours
+    (2i, 2i + 1): the two of a pair get frequencies 2i and 2i + 1, counted modulo F/2. Here the even
+    channels stand first and the odd ones after them, so that pair i is (i, i + F/2) as in `rotate`.
+    """
+    twice = torch.cat((table, table), dim=-1)
+    return torch.cat((twice[..., 0::2], twice[..., 1::2]), dim=-1)
+
+
 def rotate(x_BTXHF: Tensor, table: Tensor) -> Tensor:
     """Turn the pair (i, i + F/2) of each head by its position's angle; `table` is (2, T, F / 2).
 
     A rotation keeps norms, and the product of two rotated vectors depends only on how far apart
-    they stand.
+    they stand. With the table of `authors_table` it is none: each of a pair has its own angle.
     """
     cos, sin = table[:, :, None, None]
     first, second = x_BTXHF.float().chunk(2, dim=-1)
-    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    if cos.shape[-1] == x_BTXHF.shape[-1]:
+        turned: Tensor = x_BTXHF.float() * cos + torch.cat((-second, first), dim=-1) * sin
+    else:
+        turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     return turned.type_as(x_BTXHF)
+
+
+def table_for(
+    config: DecoderConfig, length: int, device: torch.device | str | None = None
+) -> Tensor:
+    """Rotary table of a decoder, for positions 0 to `length`."""
+    table = rotary_table(length, config.width // config.heads, config.rope_base, device)
+    return table if config.rotary == "halves" else authors_table(table)
 
 
 def linear_few_rows(x: Tensor, weight_VE: Tensor) -> Tensor:
@@ -79,7 +107,7 @@ class KVCache:
         head_width = config.width // config.heads
         shape = (config.layers, 2, batch, config.heads, capacity, head_width)
         self.store = torch.empty(shape, device=device, dtype=dtype)
-        self.rotary = rotary_table(capacity, head_width, config.rope_base, device)
+        self.rotary = table_for(config, capacity, device)
         self.capacity = capacity
         self.length = 0
         """Positions filled in every layer."""
@@ -138,8 +166,12 @@ class Block(nn.Module):
         visible_TS: Tensor | None,
         cache: KVCache | None,
         layer: int,
+        middle: Injection | None = None,
     ) -> Tensor:
+        """`middle` adds what enters between attention and feed-forward block."""
         h_BTE = h_BTE + self.attention(self.norm1(h_BTE), rotary, visible_TS, cache, layer)
+        if middle is not None:
+            h_BTE = middle(h_BTE)
         h_BTE = h_BTE + self.ffn(self.norm2(h_BTE))
         return h_BTE
 
@@ -218,16 +250,16 @@ class Decoder(nn.Module):
         if cache:
             rotary = cache.rotary[:, start : len(layout)]
         else:
-            head_width = self.config.width // self.config.heads
-            rotary = rotary_table(
-                len(layout), head_width, self.config.rope_base, embeddings_BTE.device
-            )
+            rotary = table_for(self.config, len(layout), embeddings_BTE.device)
         visible_TS = layout.visible(start, embeddings_BTE.device)
         h_BTE = embeddings_BTE
         for index, block in enumerate(self.blocks):
-            if plan is not None:
+            middle: Injection | None = None
+            if plan is not None and plan.place == "before":
                 h_BTE = plan.inject(index + 1, h_BTE, layout)
-            h_BTE = block(h_BTE, rotary, visible_TS, cache, index)
+            elif plan is not None:
+                middle = partial(plan.inject, index + 1, layout=layout)
+            h_BTE = block(h_BTE, rotary, visible_TS, cache, index, middle)
         if cache:
             cache.length = len(layout)
         return h_BTE

@@ -81,7 +81,7 @@ def load_encoder(
     """Copy the encoder of `bundle` into `target.encoder`.
 
     Args:
-        target: a model of this package on any device
+        target: a model of this package on any device, with `encoder` and `config`
         spec: preprocessing of the run that begins; a difference is warned of and recorded
         part: whose encoder; default the last one trained
 
@@ -104,7 +104,7 @@ def load_encoder(
         )
     weights = given.encoder.state_dict()
     taking.encoder.load_state_dict(weights, strict=True)
-    differences = () if spec is None else _differences(bundle.parts[source].spec, spec)
+    differences = _preparations(bundle.parts[source].spec, spec)
     for difference in differences:
         log.warning("%s: preprocessing differs from this run's: %s", bundle.path, difference)
     record = Handover(
@@ -121,6 +121,13 @@ def load_encoder(
         record.values,
     )
     return record
+
+
+def _preparations(there: PreprocessSpec | None, here: PreprocessSpec | None) -> tuple[str, ...]:
+    """How two ways of preparing volumes differ; None is nnU-Net's own, which has no description."""
+    if there is None and here is not None:
+        return ("the volumes were prepared by nnU-Net there",)
+    return () if here is None else _differences(there, here)
 
 
 def _differences(there: Any, here: Any) -> tuple[str, ...]:

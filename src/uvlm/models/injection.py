@@ -5,8 +5,9 @@ Shapes: B batch, K visual tokens, E width of the decoder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +19,7 @@ __all__ = ["VisualPlan"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VisualPlan:
-    """Visual tokens at the input, and what is added to them before each layer (Eq. 5).
+    """Visual tokens at the input, and what is added to them at each layer (Eq. 5).
 
     Raises:
         ValueError: an injected sequence differs in shape from the prefix.
@@ -28,16 +29,22 @@ class VisualPlan:
     """(B, K, E), the input embeddings at the vision positions."""
 
     per_layer: Mapping[int, Tensor] = field(default_factory=dict)
-    """Decoder layer, counted from 1 -> (B, K, E), added before that layer."""
+    """Decoder layer, counted from 1 -> (B, K, E), added at that layer."""
 
     mask: MaskKind = "vision_bidirectional"
     """Who sees whom among the visual tokens."""
+
+    place: Literal["before", "middle"] = "before"
+    """Before the layer, or between its attention and its feed-forward block (authors)."""
+
+    gates: Mapping[int, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    """Decoder layer -> what scales its addition, given the hidden states (B, K, E) there."""
 
     def __post_init__(self) -> None:
         for layer, tokens in self.per_layer.items():
             if tokens.shape != self.prefix.shape:
                 raise ValueError(
-                    f"injection before layer {layer} has shape {tuple(tokens.shape)}, "
+                    f"injection at layer {layer} has shape {tuple(tokens.shape)}, "
                     f"the visual prefix {tuple(self.prefix.shape)}; they must be equal"
                 )
 
@@ -50,5 +57,7 @@ class VisualPlan:
         tokens_BKE = self.per_layer.get(layer)
         if tokens_BKE is None:
             return hidden_BTE
+        if gate := self.gates.get(layer):
+            tokens_BKE = gate(hidden_BTE[:, layout.vision]) * tokens_BKE
         before, after = layout.vision.start, hidden_BTE.shape[1] - layout.vision.stop
         return hidden_BTE + F.pad(tokens_BKE, (0, 0, before, after))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 __all__ = ["MaskKind", "TokenLayout"]
 
-MaskKind = Literal["causal", "vision_bidirectional"]
+MaskKind = Literal["causal", "vision_bidirectional", "authors"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,9 @@ class TokenLayout:
     """Text tokens: prompt and answer."""
 
     mask: MaskKind = "vision_bidirectional"
-    """Whether visual tokens see each other both ways (the paper) or only backwards."""
+    """Whether visual tokens see each other both ways (the paper) or only backwards. "authors": the
+    published code's, whose block stands one position too early: the marker before the visual
+    tokens sees all of them but the last, and the last one is seen as text is."""
 
     @property
     def vision(self) -> slice:
@@ -59,10 +61,13 @@ class TokenLayout:
         keys = torch.arange(length, device=device)
         queries = keys[start:, None]
         sees = keys <= queries
-        if self.mask == "vision_bidirectional":
-            sees = sees | (self._is_vision(keys) & self._is_vision(queries))
+        if self.mask != "causal":
+            sees = sees | (self._both_ways(keys) & self._both_ways(queries))
         return sees
 
-    def _is_vision(self, positions: Tensor) -> Tensor:
-        inside: Tensor = (positions >= self.vision.start) & (positions < self.vision.stop)
+    def _both_ways(self, positions: Tensor) -> Tensor:
+        """Whether each position is of those that see one another both ways."""
+        shift = 1 if self.mask == "authors" else 0
+        first, stop = self.vision.start - shift, self.vision.stop - shift
+        inside: Tensor = (positions >= first) & (positions < stop)
         return inside

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from uvlm.errors import ConfigError
 from uvlm.models.align import AlignStages
-from uvlm.models.config import ClassificationConfig, DecoderConfig, ReportConfig
+from uvlm.models.config import ClassificationConfig, PretrainedConfig, ReportConfig
 from uvlm.models.decoder import Decoder, LogitsAt
 from uvlm.models.encoder import Encoder
 from uvlm.models.heads import QueryHead
 from uvlm.models.injection import VisualPlan
 from uvlm.models.layout import TokenLayout
+from uvlm.models.pretrained import PretrainedDecoder
 
 __all__ = ["ClassificationModel", "ReportModel"]
 
@@ -47,8 +48,26 @@ class ClassificationModel(nn.Module):
         return logits
 
 
+def _decoder(config: ReportConfig) -> Decoder | PretrainedDecoder:
+    if not isinstance(config.decoder, PretrainedConfig):
+        return Decoder(config.decoder)
+    if config.injection.place != "before":
+        raise ConfigError("a pretrained decoder takes injection before its layers only.")
+    decoder = PretrainedDecoder(config.decoder)
+    if config.num_visual_tokens + 2 >= decoder.positions:
+        raise ConfigError(
+            f"the base model reads {decoder.positions} positions, too few for "
+            f"{config.num_visual_tokens} visual tokens and a report; use a deeper "
+            "injection.reference_stage or another base."
+        )
+    return decoder
+
+
 class ReportModel(nn.Module):
     """A volume and text tokens in, next-token logits out (Eq. 3 to 5).
+
+    With a pretrained decoder a fresh model lacks the base's weights; `load_base_weights` and
+    `load_bundle` give them.
 
     `forward` is `decode(visual_plan(encoder(x)), tokens)`; callers that have one part already,
     such as the encoder's stages or the plan of a study, start there.
@@ -63,10 +82,11 @@ class ReportModel(nn.Module):
         super().__init__()
         self.config = config
         self.marker_ids = config.marker_ids
+        if not config.decoder.layers:
+            raise ConfigError("the base of the pretrained decoder was not read; use read_base.")
         self.encoder = Encoder(config.encoder)
         self.align = AlignStages(config)
-        assert isinstance(config.decoder, DecoderConfig)
-        self.decoder = Decoder(config.decoder)
+        self.decoder = _decoder(config)
 
     def forward(self, x_BCDHW: Tensor, tokens_BT: Tensor, *, logits_at: LogitsAt = None) -> Tensor:
         plan = self.visual_plan(self.encoder(x_BCDHW))

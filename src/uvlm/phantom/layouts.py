@@ -17,6 +17,7 @@ LAYOUTS: dict[str, str] = {
     "bimcv-r": "uvlm.phantom.bimcv_r",
     "radgenome": "uvlm.phantom.radgenome",
     "folder": "uvlm.phantom.folder",
+    "nnunet-raw": "uvlm.phantom.nnunet_raw",
 }
 """Layout -> module with `write(source, out, seed)`; CT-RATE v2 itself needs none."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from uvlm.errors import InputError
-from uvlm.text.tokenizer import Tokenizer
+from uvlm.text.tokenizer import TURN_END, Tokenizer
 
-__all__ = ["DEFAULT_PROMPT", "Example", "build_example"]
+__all__ = ["AUTHORS_PROMPT", "DEFAULT_PROMPT", "Example", "build_example", "spacing_sentence"]
 
 DEFAULT_PROMPT = (
     "<|im_start|>system\n"
@@ -20,6 +20,15 @@ DEFAULT_PROMPT = (
     "Write the report of this CT.<|im_end|>\n"
     "<|im_start|>assistant\n"
 )
+
+AUTHORS_PROMPT = (
+    "<|im_start|>system\n"
+    "You are a radiologist who writes standardized reports based only on images.\n"
+    "<|im_start|>user\n"
+    "Please write a report:<|im_end|>\n"
+    "<|im_start|>assistant\n"
+)
+"""The published code's, whose system turn is never closed; its checkpoints were trained with it."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +45,33 @@ class Example:
     """What is to be learned: the answer and the end-of-turn token. Empty without an answer."""
 
 
-def build_example(tokenizer: Tokenizer, prompt: str, answer: str | None = None) -> Example:
+def spacing_sentence(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> str:
+    """What resizing erases: voxel size and extent of the study itself, in mm, x before y before z.
+
+    Args:
+        shape, spacing: of the study's own grid turned to LPS, both (z, y, x); voxels and mm
+    """
+    voxels = " x ".join(f"{mm:.2f}" for mm in reversed(spacing))
+    extent = " x ".join(
+        f"{n * mm:.0f}" for n, mm in zip(reversed(shape), reversed(spacing), strict=True)
+    )
+    return f"Voxels {voxels} mm, volume {extent} mm."
+
+
+def build_example(
+    tokenizer: Tokenizer, prompt: str, answer: str | None = None, spacing: str | None = None
+) -> Example:
     """Encode `prompt` (special tokens by name) and `answer` (plain text) as one sequence.
+
+    Args:
+        spacing: sentence put at the end of the prompt's last turn, see `spacing_sentence`
 
     Raises:
         InputError: the answer is empty; a model would learn to say nothing.
     """
+    if spacing:
+        before, turn_end, after = prompt.rpartition(TURN_END)
+        prompt = f"{before} {spacing}{turn_end}{after}" if turn_end else f"{prompt}{spacing}\n"
     ids = tokenizer.encode(prompt, markup=True)
     start = len(ids)
     if answer is not None:

@@ -74,6 +74,10 @@ class Tokenizer:
         plain = [int(i) for i in ids if int(i) not in special]
         return str(self._backend.decode(plain, skip_special_tokens=False))
 
+    def to_json(self) -> str:
+        """The content of `tokenizer.json`."""
+        return str(self._backend.to_str(pretty=True))
+
     def save(self, path: Path | str) -> Path:
         """Write `tokenizer.json` into folder `path`, or the file itself when it ends in .json."""
         path = Path(path)
@@ -81,7 +85,7 @@ class Tokenizer:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            partial.write_text(self._backend.to_str(pretty=True), encoding="utf-8")
+            partial.write_text(self.to_json(), encoding="utf-8")
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)

@@ -182,6 +182,10 @@ class RunConfig:
                 "data.bank holds what a frozen encoder gives; it serves report runs with "
                 "--optim.encoder-lr 0 only."
             )
+        if self.data.bucket and self.task not in ("report", "joint"):
+            raise ConfigError("data.bucket sorts by the length of reports; leave it out here.")
+        if self.loss.label_smoothing and self.task == "segmentation":
+            raise ConfigError("loss.label_smoothing is for labels and reports; leave it at 0.")
         self.model.encoder.stage_grid(
             self.data.patch or self.data.shape, self.model.encoder.num_stages
         )

@@ -1,12 +1,11 @@
-"""What happens beside the steps: progress bar, log, TensorBoard, picture, validation."""
+"""What happens beside the steps: progress bar, log, TensorBoard, picture."""
 
 from __future__ import annotations
 
 import csv
-import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,9 +13,7 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-__all__ = ["History", "ProgressBar", "Validation"]
-
-log = logging.getLogger(__name__)
+__all__ = ["History", "ProgressBar"]
 
 NOT_VALIDATED = {"loss", "grad_norm", "lr", "seconds"}
 
@@ -35,41 +32,30 @@ class ProgressBar:
         self.bar.close()
 
 
-class Validation:
-    """Adds `val/<metric>` to the scalars every `every` steps and at the last.
-
-    Attributes:
-        latest: metrics of the last validation
-    """
-
-    def __init__(self, evaluate: Callable[[], dict[str, float]], every: int, steps: int) -> None:
-        self.evaluate = evaluate
-        self.every = every
-        self.steps = steps
-        self.latest: dict[str, float] = {}
-
-    def __call__(self, step: int, scalars: dict[str, float]) -> None:
-        if step % self.every and step != self.steps:
-            return
-        self.latest = self.evaluate()
-        scalars.update({f"val/{name}": value for name, value in self.latest.items()})
-        summary = "  ".join(f"{k} {v:.4f}" for k, v in self.latest.items() if "/" not in k)
-        log.info("step %d  loss %.4f  %s", step, scalars["loss"], summary)
-
-
 class History:
     """log.csv (`step,name,value`), TensorBoard and progress.png, from the same numbers.
 
     Training scalars are averaged over the `every` steps since the last row. On resuming, rows
-    after the checkpoint are dropped: the steps are made again.
+    after the checkpoint are dropped: the steps are made again. So is a row that a kill cut short.
+
+    Args:
+        recent: what an interrupted run had collected since its last row, from its checkpoint
     """
 
-    def __init__(self, out: Path, every: int, steps: int, first_step: int) -> None:
+    def __init__(
+        self,
+        out: Path,
+        every: int,
+        steps: int,
+        first_step: int,
+        recent: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
         self.csv = out / "log.csv"
         self.picture = out / "progress.png"
         self.every = every
         self.steps = steps
         self.recent: dict[str, list[float]] = defaultdict(list)
+        self.recent.update({name: list(values) for name, values in (recent or {}).items()})
         self.curves: dict[str, list[tuple[int, float]]] = defaultdict(list)
         self._read(first_step)
         self.board = SummaryWriter(str(out / "tensorboard"), purge_step=first_step)
@@ -98,15 +84,27 @@ class History:
     def _read(self, first_step: int) -> None:
         """Keep what was logged before `first_step` and rewrite the file with it."""
         if self.csv.exists():
-            with self.csv.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    if int(row["step"]) < first_step:
-                        self.curves[row["name"]].append((int(row["step"]), float(row["value"])))
+            for step, name, value in self._rows():
+                if step < first_step:
+                    self.curves[name].append((step, value))
         kept = [(s, name, repr(v)) for name, points in self.curves.items() for s, v in points]
         partial = self.csv.with_suffix(".partial")
         with partial.open("w", newline="") as file:
             csv.writer(file).writerows([("step", "name", "value"), *sorted(kept)])
         os.replace(partial, self.csv)
+
+    def _rows(self) -> Iterator[tuple[int, str, float]]:
+        """Up to the first line that is not whole; a kill cuts lines, it does not change them."""
+        with self.csv.open(newline="", encoding="utf-8", errors="replace") as file:
+            # The last line counts only with its end: "0.12" may have been "0.125".
+            lines = [line for line in file if line.endswith("\n")]
+        for row in list(csv.reader(line.replace("\0", "") for line in lines))[1:]:
+            try:
+                step, name, value = row
+                found = int(step), name, float(value)
+            except ValueError:
+                return
+            yield found
 
     def _draw(self) -> None:
         """Loss above, validation below; a figure of its own, never matplotlib's global state."""
@@ -121,7 +119,8 @@ class History:
         for axes, title in ((above, "training"), (below, "validation")):
             axes.set_title(title)
             axes.grid(alpha=0.3)
-            axes.legend()
+            if axes.get_legend_handles_labels()[0]:  # validated before the first row of the log
+                axes.legend()
         below.set_xlabel("step")
         partial = self.picture.with_suffix(".partial")
         figure.savefig(partial, format="png", dpi=100)

@@ -1,28 +1,34 @@
-"""The one training loop, on Accelerate. It knows tasks, not models."""
+"""The one training loop, on Accelerate. It knows tasks, not models.
+
+Each term of a loss is a sum over units (answer tokens, known labels, samples) divided by their
+number in the whole step, over all accumulation rounds and processes. So however a step's studies
+are divided, the gradient is the same.
+"""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from math import isfinite
 from time import perf_counter
+from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from uvlm.data.batching import Batch
-from uvlm.errors import TrainingDivergedError
+from uvlm.errors import MemoryExhaustedError, TrainingDivergedError
 from uvlm.training.config import LoopConfig, OptimConfig
 from uvlm.training.optim import set_learning_rate
-from uvlm.training.task import to_device
+from uvlm.training.task import Task, to_device
 
-__all__ = ["Hook", "fit"]
+__all__ = ["Hook", "fit", "memory_error", "out_of_memory"]
 
-log = logging.getLogger(__name__)
-
-Hook = Callable[[int, dict[str, float]], None]
-"""Called after every step with the step and its scalars, in order; a hook may add scalars."""
+Hook = Callable[[int, dict[str, float]], bool | None]
+"""Called after every step with the step and its scalars, in order; a hook may add scalars, and ends
+the run, normally, by returning True."""
 
 
 def fit(
@@ -36,51 +42,126 @@ def fit(
     first_step: int = 1,
     hooks: Sequence[Hook] = (),
 ) -> None:
-    """Run steps `first_step` to `loop.steps`; hooks log, validate, draw and save.
+    """Run steps `first_step` to `loop.steps`; hooks average, log, validate, draw and save.
 
-    `task` and `optimizer` are as `accelerator.prepare` returned them.
+    `task` and `optimizer` are as `accelerator.prepare` returned them; the accelerator itself
+    counts no accumulation.
 
     Raises:
         TrainingDivergedError: the loss or the gradient is not finite.
+        MemoryExhaustedError: a step needs more memory than there is.
     """
     task.train()
     for step in range(first_step, loop.steps + 1):
-        started = perf_counter()
-        rate = set_learning_rate(optimizer, optim, step, loop.steps)
-        scalars: dict[str, float] = {}
-        for _ in range(loop.accumulate):
-            batch = to_device(next(batches), accelerator.device)
-            with accelerator.accumulate(task):
-                losses = task(batch)
-                _add(scalars, losses, loop.accumulate)
-                _check(losses["loss"], "loss", step, batch, optim)
-                accelerator.backward(losses["loss"])
-                if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(task.parameters(), optim.clip)
-                    # The gradient scaler of fp16 skips such steps and lowers its scale itself.
-                    if loop.precision != "fp16":
-                        _check(norm, "gradient norm", step, batch, optim)
-                    scalars["grad_norm"] = norm.item()
-                optimizer.step()
-                optimizer.zero_grad()
-        scalars |= {"lr": rate, "seconds": perf_counter() - started}
-        for hook in hooks:
-            hook(step, scalars)
+        try:
+            started = perf_counter()
+            rate = set_learning_rate(optimizer, optim, step, loop.steps)
+            rounds = [next(batches) for _ in range(loop.accumulate)]
+            scalars = _step(task, rounds, optimizer, accelerator, loop, optim, step)
+            scalars |= {"lr": rate, "seconds": perf_counter() - started}
+            # All of them: one that ends the run must not keep those after it from saving.
+            if any([hook(step, scalars) for hook in hooks]):
+                return
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise memory_error(error, f"at step {step}") from error
 
 
-def _add(scalars: dict[str, float], losses: dict[str, Tensor], rounds: int) -> None:
-    for name, value in losses.items():
-        scalars[name] = scalars.get(name, 0.0) + value.item() / rounds
+def _step(
+    task: nn.Module,
+    rounds: Sequence[Batch],
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    loop: LoopConfig,
+    optim: OptimConfig,
+    step: int,
+) -> dict[str, float]:
+    """One optimiser step; the losses and the gradient's norm of all processes."""
+    counts = _counts(accelerator.unwrap_model(task), rounds, accelerator)
+    parts: list[dict[str, Tensor]] = []
+    for number, batch in enumerate(rounds, start=1):
+        last = number == len(rounds)
+        accelerator.sync_gradients = last
+        with nullcontext() if last else accelerator.no_sync(task):
+            losses = task(to_device(batch, accelerator.device), counts)
+            parts.append({name: value.detach() for name, value in losses.items()})
+            accelerator.backward(losses["loss"])
+    norm = accelerator.clip_grad_norm_(task.parameters(), optim.clip)
+    scalars = _add(parts, accelerator)
+    found = {"loss": scalars["loss"]}
+    # DeepSpeed clips inside its own step and may not tell the norm.
+    if norm is not None:
+        scalars["grad_norm"] = float(norm)
+        # The gradient scaler of fp16 skips such steps and lowers its scale itself.
+        if loop.precision != "fp16":
+            found["gradient norm"] = float(norm)
+    _check(found, parts, rounds, step, optim)
+    optimizer.step()
+    optimizer.zero_grad()
+    return scalars
 
 
-def _check(value: Tensor, what: str, step: int, batch: Batch, optim: OptimConfig) -> None:
-    number = value.item()
-    if isfinite(number):
+def _counts(task: Task, rounds: Sequence[Batch], accelerator: Accelerator) -> dict[str, float]:
+    """Units of each term in the whole step, per process, whose gradients are averaged."""
+    own = [task.counts(batch) for batch in rounds]
+    sums = torch.tensor(
+        [sum(counts[name] for counts in own) for name in own[0]],
+        dtype=torch.float64,
+        device=accelerator.device,
+    )
+    total = accelerator.reduce(sums, "sum") / accelerator.num_processes
+    return dict(zip(own[0], total.tolist(), strict=True))
+
+
+def _add(parts: Sequence[dict[str, Tensor]], accelerator: Accelerator) -> dict[str, float]:
+    """Rounds added, processes averaged: the divisors belong to the whole step."""
+    names = list(parts[0])
+    sums = torch.stack([torch.stack([part[name] for part in parts]).sum() for name in names])
+    mean = accelerator.reduce(sums.double(), "sum") / accelerator.num_processes
+    return dict(zip(names, mean.tolist(), strict=True))
+
+
+def _check(
+    found: dict[str, float],
+    parts: Sequence[dict[str, Tensor]],
+    rounds: Sequence[Batch],
+    step: int,
+    optim: OptimConfig,
+) -> None:
+    """Every process sees the same numbers, so that all of them end here, or none."""
+    wrong = [(what, value) for what, value in found.items() if not isfinite(value)]
+    if not wrong:
         return
+    what, value = wrong[0]
+    pairs = list(zip(rounds, parts, strict=True))
+    if what == "loss":
+        pairs = [pair for pair in pairs if not isfinite(pair[1]["loss"].item())]
+    series: list[Any] = [name for batch, _ in pairs for name in batch["series_id"]]
+    names = ", ".join(gather_object(series))
     raise TrainingDivergedError(
-        f"the {what} is {number} at step {step}, for series {', '.join(batch['series_id'])}; the "
+        f"the {what} is {value} at step {step}, for series {names}; the "
         f"weights are as of step {step - 1}. Look at these volumes with `uvlm inspect`; if they "
         f"are sound, lower the learning rate (--optim.lr, now {optim.lr}), clip harder "
         f"(--optim.clip, now {optim.clip}) or compute in 32 bits (--loop.precision no), and go "
         "on from the last checkpoint with --resume."
+    )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return "not enough memory" in str(error) or "out of memory" in str(error)
+
+
+def memory_error(error: BaseException, when: str) -> MemoryExhaustedError:
+    """What to change; the settings named first may differ when a run is resumed."""
+    return MemoryExhaustedError(
+        f"memory ran out {when} ({str(error).splitlines()[0] if str(error) else 'MemoryError'}). "
+        "The last checkpoint is kept: go on with --resume and smaller batches "
+        "(--data.batch-size halved and --loop.accumulate doubled give the same steps) or "
+        "--loop.activation-checkpointing. Or start anew, in another folder, with "
+        "--loop.precision bf16, a feature bank (reports over a frozen encoder: `uvlm features`), "
+        "fewer visual tokens or smaller patches. `uvlm doctor RECIPE` predicts what each needs."
     )

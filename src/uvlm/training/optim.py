@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import cos, pi
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -13,17 +16,20 @@ __all__ = ["build_optimizer", "learning_rate", "set_learning_rate"]
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """Two groups: the encoder at its own multiple of the rate, and the rest.
 
-    An `encoder_lr` of 0 takes the encoder's parameters out of training altogether.
+    An `encoder_lr` of 0 takes the encoder's parameters out of training altogether; parameters
+    that are frozen already stay out as well.
     """
     encoder = list(model.get_submodule("encoder").parameters())
     inside = {id(parameter) for parameter in encoder}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in inside]
-    groups = [{"params": rest, "scale": 1.0}]
-    if config.encoder_lr > 0:
-        groups.append({"params": encoder, "scale": config.encoder_lr})
-    else:
+    if config.encoder_lr == 0:
         for parameter in encoder:
             parameter.requires_grad_(False)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rest = [parameter for parameter in trained if id(parameter) not in inside]
+    encoder = [parameter for parameter in trained if id(parameter) in inside]
+    groups: list[dict[str, Any]] = [{"params": rest, "scale": 1.0}]
+    if encoder:
+        groups.append({"params": encoder, "scale": config.encoder_lr})
     if config.name == "sgd":
         return torch.optim.SGD(
             groups, config.lr, momentum=0.99, nesterov=True, weight_decay=config.weight_decay
@@ -32,10 +38,13 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
 
 
 def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
-    """Rate of step `step` of `steps` (counted from 1): linear rise, then polynomial fall."""
+    """Rate of step `step` of `steps` (counted from 1): linear rise, then the fall to zero, as a
+    polynomial or half a cosine."""
     if step <= config.warmup:
         return config.lr * step / config.warmup
     share = (step - 1 - config.warmup) / max(steps - config.warmup, 1)
+    if config.schedule == "cosine":
+        return config.lr * (1 + cos(pi * share)) / 2
     return float(config.lr * (1 - share) ** config.power)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -54,13 +54,23 @@ class Task(nn.Module, ABC):
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Metrics over validation batches that lie on the model's device."""
 
-    def forward(self, batch: Batch, counts: Mapping[str, float] | None = None) -> dict[str, Tensor]:
-        return self.losses(batch, counts)
+    def forward(
+        self,
+        batch: Batch,
+        counts: Mapping[str, float] | None = None,
+        validation: Iterable[Batch] | None = None,
+    ) -> dict[str, Any]:
+        """`losses`, or `evaluate` over `validation`: weights divided over processes are together
+        only while the task is called."""
+        return self.losses(batch, counts) if validation is None else self.evaluate(validation)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """Tensors of the batch on `device`, the rest as it is."""
-    return {
-        key: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-        for key, value in batch.items()
-    }
+    """Tensors of the batch on `device`, those in dictionaries too, the rest as it is."""
+    return {key: _moved(value, device) for key, value in batch.items()}
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    return to_device(value, device) if isinstance(value, dict) else value

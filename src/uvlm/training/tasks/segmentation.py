@@ -1,6 +1,12 @@
 """Task 1: organs and lesions, Dice and cross-entropy at every resolution of the decoder.
 
-Shapes: B batch, C classes with background first, D H W voxels along z y x.
+A study of a partially labelled dataset does not say where classes unknown to it are: there its
+background means "background or one of these". Their probabilities are added to the background's,
+and the loss is that of the classes the study knows (the marginal loss of Shi et al., Medical Image
+Analysis 70, 2021).
+
+Shapes: B batch, C classes with background first, K of them known to a study, D H W voxels along
+        z y x.
 """
 
 from __future__ import annotations
@@ -17,7 +23,7 @@ from uvlm.data.batching import Batch
 from uvlm.models.unet import SegmentationModel
 from uvlm.training.task import Task
 
-__all__ = ["SegmentationTask", "supervision_weights"]
+__all__ = ["SegmentationTask", "merge_unknown", "supervision_weights"]
 
 
 def supervision_weights(levels: int) -> list[float]:
@@ -28,8 +34,18 @@ def supervision_weights(levels: int) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
+def merge_unknown(logits_CDHW: Tensor, known_C: Tensor) -> Tensor:
+    """(K, D, H, W): logits of the known classes; the background's take in the unknown ones, so
+    that their softmax adds the probabilities."""
+    unknown_C = ~known_C
+    unknown_C[0] = True  # background itself
+    background_DHW = logits_CDHW[unknown_C].float().logsumexp(0)
+    return torch.cat((background_DHW[None], logits_CDHW[1:][known_C[1:]].float()))
+
+
 class SegmentationTask(Task):
-    """Batches need `image` and `seg`."""
+    """Batches need `image` and `seg`, and with partially labelled studies `known` (B, C) bool: the
+    classes each study's mask was drawn for, background always among them."""
 
     model: SegmentationModel
     need = ("mask",)
@@ -59,20 +75,39 @@ class SegmentationTask(Task):
                 target_B1DHW = F.interpolate(seg_B1DHW, size, mode="nearest-exact")
             # A level of weight 0 still enters the graph: data-parallel training waits for the
             # gradient of every parameter.
-            part = self.criterion(logits_BCDHW, target_B1DHW) if weight else logits_BCDHW.sum()
-            total = total + weight * part
+            total = total + weight * (
+                self._compare(logits_BCDHW, target_B1DHW, batch.get("known"))
+                if weight
+                else logits_BCDHW.sum()
+            )
         own = self.counts(batch)["samples"]
         return {"loss": total * (own / (counts or self.counts(batch))["samples"])}
 
+    def _compare(
+        self, logits_BCDHW: Tensor, target_B1DHW: Tensor, known_BC: Tensor | None
+    ) -> Tensor:
+        """Dice and cross-entropy, a mean over the samples."""
+        if known_BC is None or bool(known_BC.all()):
+            return torch.as_tensor(self.criterion(logits_BCDHW, target_B1DHW))
+        parts = []
+        for logits_CDHW, target_1DHW, known_C in zip(
+            logits_BCDHW, target_B1DHW, known_BC, strict=True
+        ):
+            # Class -> its place among the known ones.
+            places_C = known_C.cumsum(0) - 1
+            target_11DHW = places_C[target_1DHW.long()][None].float()
+            parts.append(self.criterion(merge_unknown(logits_CDHW, known_C)[None], target_11DHW))
+        return torch.stack(parts).mean()
+
     @torch.no_grad()
     def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Dice of each class over all validation voxels together, and their mean.
+        """Dice of each class over all validation voxels of studies that know it, and their mean.
 
         A fast estimate to watch a run by; `uvlm evaluate` scores study by study.
         """
         overlap, size = torch.zeros(2, 1 + len(self.classes), dtype=torch.long)
         for batch in batches:
-            predicted = self.model(batch["image"]).argmax(1)
+            predicted = self._predict(batch)
             truth = batch["seg"][:, 0].long()
             length = len(size)
             for labels in (predicted, truth):
@@ -82,3 +117,15 @@ class SegmentationTask(Task):
         dice = (2 * overlap / size)[1:]
         scores = {f"dice/{name}": float(v) for name, v in zip(self.classes, dice, strict=True)}
         return {"dice": float(dice.nanmean()), **scores}
+
+    def _predict(self, batch: Batch) -> Tensor:
+        """(B, D, H, W): the most likely of the classes each study knows."""
+        logits_BCDHW = self.model(batch["image"])
+        known_BC = batch.get("known")
+        if known_BC is None or bool(known_BC.all()):
+            return torch.as_tensor(logits_BCDHW.argmax(1))
+        maps = [
+            known_C.nonzero()[:, 0][merge_unknown(logits_CDHW, known_C).argmax(0)]
+            for logits_CDHW, known_C in zip(logits_BCDHW, known_BC, strict=True)
+        ]
+        return torch.stack(maps)

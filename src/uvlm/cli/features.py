@@ -1,0 +1,77 @@
+"""`uvlm features RECIPE`: compute once what a frozen encoder gives for each study of a run."""
+
+# No postponed annotations here: tyro reads those of a class inside a function.
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from uvlm.errors import ConfigError
+from uvlm.registry import RECIPES
+from uvlm.training.config import RunConfig
+
+__all__ = ["main"]
+
+USAGE = """\
+usage: uvlm features RECIPE --data.catalog CSV [CSV ...] --init BUNDLE --out BANK
+                     [--views N] [--any.field value ...]
+
+Computes what the frozen encoder of BUNDLE gives for every study of a report run, once, and keeps
+it in half precision. `uvlm train RECIPE ... --init BUNDLE --data.bank BANK` then never runs the
+encoder. Give the recipe and settings of that run. Where it augments, each training study gets
+several views, four unless --views says otherwise.
+
+A killed run goes on where it was when started again. Several processes fill one bank together,
+under torchrun or `accelerate launch`, or each given --rank and --processes.
+
+`uvlm features RECIPE --help` lists every field with the recipe's value."""
+
+
+def _parse(name: str, arguments: Sequence[str]) -> tuple[RunConfig, int | None, int, int]:
+    """(configuration, views, rank, processes)."""
+    import tyro
+
+    from uvlm.training.recipes import recipe
+
+    @dataclass(frozen=True, kw_only=True)
+    class Arguments:
+        run: Annotated[RunConfig, tyro.conf.arg(name="")]
+
+        views: int | None = None
+        """Views of each training study, the volume as it is included."""
+
+        rank: int = int(os.environ.get("RANK", "0"))
+        """Number of this process, from 0."""
+
+        processes: int = int(os.environ.get("WORLD_SIZE", "1"))
+        """How many fill the bank together."""
+
+    parsed = tyro.cli(
+        Arguments,
+        prog=f"uvlm features {name}",
+        description=f"The feature bank of: {RECIPES[name][1]}.",
+        args=list(arguments),
+        default=Arguments(run=recipe(name)),
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+    )
+    return parsed.run, parsed.views, parsed.rank, parsed.processes
+
+
+def main(argv: Sequence[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if argv else 2
+    name, *rest = argv
+    if name not in RECIPES:
+        near = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f" Did you mean {near[0]}?" if near else " `uvlm train --list` shows all."
+        raise ConfigError(f"there is no recipe {name!r}.{hint}")
+    try:
+        config, views, rank, processes = _parse(name, rest)
+    except SystemExit as stop:  # tyro has printed help or what is wrong with the arguments
+        return int(stop.code or 0)
+    from uvlm.training.features import fill_bank
+
+    print(fill_bank(config, views=views, rank=rank, processes=processes))
+    return 0

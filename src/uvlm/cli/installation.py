@@ -1,0 +1,155 @@
+"""What `uvlm doctor` finds of the installation. Imports what it looks at when it is asked only."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import platform
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from uvlm import __version__
+from uvlm.preprocessing.limits import available_gb
+
+__all__ = ["Finding", "findings"]
+
+GIB_IN_GB = 2**30 / 1e9
+LITTLE_DISK_GB = 10.0
+LITTLE_MEMORY_GB = 4.0
+
+State = Literal["ok", "note", "wrong"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the report."""
+
+    state: State
+    what: str
+
+
+def findings() -> list[Finding]:
+    """Everything looked at, in the order it is shown."""
+    return [
+        _ok(f"uvlm {__version__}, Python {platform.python_version()}, {platform.platform()}"),
+        *_dependencies(),
+        *_torch(),
+        _torchvision(),
+        _optional("transformers", "pretrained decoders (Qwen3, Phi)", "llm"),
+        _optional("peft", "adapters (LoRA)", "llm"),
+        *_resources(),
+    ]
+
+
+def _ok(what: str) -> Finding:
+    return Finding(state="ok", what=what)
+
+
+def _dependencies() -> list[Finding]:
+    """What the package requires is there in a version it accepts."""
+    try:
+        required = metadata.requires("uvlm") or []
+    except metadata.PackageNotFoundError:
+        return [
+            Finding(
+                state="wrong", what="uvlm is not installed; run `pip install -e .` in its folder"
+            )
+        ]
+    missing, found = [], 0
+    for line in required:
+        match = re.match(r"([\w.-]+)\s*>=\s*([\d.]+)", line)
+        if match is None or "extra ==" in line:
+            continue
+        name, least = match.groups()
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            missing.append(f"{name} (not installed)")
+            continue
+        found += 1
+        if _numbers(version) < _numbers(least):
+            missing.append(f"{name} {version} (at least {least} is needed)")
+    if missing:
+        return [Finding(state="wrong", what=f"{'; '.join(missing)}: `pip install -U uvlm`")]
+    nnunet = metadata.version("nnunetv2")
+    return [_ok(f"{found} libraries are there, nnU-Net {nnunet} among them")]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.split("+")[0])[:3])
+
+
+def _torch() -> list[Finding]:
+    import torch
+
+    threads = f"{torch.get_num_threads()} threads"
+    if not torch.cuda.is_available():
+        built = torch.version.cuda or getattr(torch.version, "hip", None)
+        why = "no GPU is visible to it" if built else "built without GPU support"
+        return [Finding(state="note", what=f"torch {torch.__version__}, {threads}; {why}")]
+    rows = [_ok(f"torch {torch.__version__}, {threads}")]
+    for index in range(torch.cuda.device_count()):
+        free, total = (size / 1e9 for size in torch.cuda.mem_get_info(index))
+        narrow = "bf16" if torch.cuda.is_bf16_supported() else "no bf16: --loop.precision fp16"
+        rows.append(
+            _ok(
+                f"GPU {index}: {torch.cuda.get_device_name(index)}, {free:.1f} of {total:.1f} GB "
+                f"free, {narrow}"
+            )
+        )
+    return rows
+
+
+def _torchvision() -> Finding:
+    """Not ours, but where it does not fit torch it takes transformers and nnU-Net's trainers with
+    it."""
+    if importlib.util.find_spec("torchvision") is None:
+        return Finding(
+            state="note",
+            what="torchvision is not installed; needed only by `nnUNetv2_train -tr`, for which "
+            "`uvlm nnunet run` is the way round",
+        )
+    if error := _error_of("torchvision"):
+        return Finding(
+            state="wrong",
+            what=f"torchvision does not fit this torch ({error}) and breaks what imports it: "
+            "`pip uninstall torchvision`, or install the one made for it",
+        )
+    return _ok(f"torchvision {metadata.version('torchvision')}")
+
+
+def _optional(name: str, purpose: str, extra: str) -> Finding:
+    if importlib.util.find_spec(name) is None:
+        how = f"for {purpose}: pip install 'uvlm[{extra}]'"
+        return Finding(state="note", what=f"{name} is not installed; {how}")
+    if error := _error_of(name):
+        return Finding(state="wrong", what=f"{name} cannot be imported ({error})")
+    return _ok(f"{name} {metadata.version(name)}, for {purpose}")
+
+
+def _error_of(name: str) -> str:
+    """Why a module cannot be imported, in one line; empty if it can."""
+    try:
+        importlib.import_module(name)
+    except Exception as error:  # any: a library built for another one fails in any way
+        sys.modules.pop(name, None)
+        return (str(error).splitlines() or [type(error).__name__])[0][:120]
+    return ""
+
+
+def _resources() -> list[Finding]:
+    rows = []
+    memory = available_gb()
+    if memory is not None:
+        gb = memory * GIB_IN_GB
+        state: State = "ok" if gb >= LITTLE_MEMORY_GB else "note"
+        rows.append(Finding(state=state, what=f"{gb:.1f} GB of main memory are free"))
+    disk = shutil.disk_usage(Path.cwd()).free / 1e9
+    state = "ok" if disk >= LITTLE_DISK_GB else "note"
+    rows.append(Finding(state=state, what=f"{disk:.1f} GB are free on the disk of this folder"))
+    return rows

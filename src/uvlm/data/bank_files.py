@@ -1,0 +1,210 @@
+"""The files of a feature bank: one index, and shards of records that are whole or absent.
+
+BANK/index.json                    of what the features are, and which records there are
+BANK/shard-00000.safetensors ...   `stage<i>` (n, K, C_i) float16 and `crc32` (n, stages) int64
+
+A record is one view of one study. Records are numbered study by study in the order of the index
+and go into shards by number, so that every process knows where each belongs and what is missing.
+
+Shapes: n records of a shard, K visual tokens, C_i channels of stage i.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from isal import isal_zlib
+from safetensors.torch import save_file
+from torch import Tensor
+
+from uvlm.config import from_dict, to_dict
+from uvlm.data.config import AugmentConfig, Grid
+from uvlm.errors import ConfigError, InputError
+
+__all__ = ["BankIndex", "BankKey", "read_index", "shard_path", "write_index", "write_shard"]
+
+FORMAT = 1
+INDEX = "index.json"
+SHARD_BYTES = 32 * 2**20
+"""About so large is a shard: what a killed process loses at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankKey:
+    """What features depend on. Features of another key are other features."""
+
+    encoder: str
+    """16 hexadecimal digits of its weights and settings."""
+
+    spec_hash: str
+    """Of the preprocessing."""
+
+    token_grid: Grid
+    """Visual tokens along z, y, x."""
+
+    padding: str
+    """How stages deeper than the token grid are brought to its length."""
+
+    stages: tuple[tuple[int, int], ...]
+    """(stage, channels) of each stage kept, shallowest first."""
+
+    augment: AugmentConfig | None = None
+    """How views after the first were changed; None if there are none."""
+
+    seed: int = 0
+    """Of these changes."""
+
+    @property
+    def tokens(self) -> int:
+        """K."""
+        z, y, x = self.token_grid
+        return z * y * x
+
+    def bytes_of(self, stage: int) -> int:
+        """Bytes of one stage of one record."""
+        return 2 * self.tokens * dict(self.stages)[stage]
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one record."""
+        return sum(self.bytes_of(stage) for stage, _ in self.stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankIndex:
+    """index.json."""
+
+    key: BankKey
+    views: Mapping[str, int]
+    """Series -> how many views of it; the first is the volume as it is."""
+
+    image_bytes: Mapping[str, int]
+    """Series -> size of the prepared file that was encoded: another size is another volume."""
+
+    per_shard: int
+    """Records of a shard."""
+
+    @property
+    def records(self) -> list[tuple[str, int]]:
+        """(series, view), in order."""
+        return [(series, view) for series, count in self.views.items() for view in range(count)]
+
+    @property
+    def shards(self) -> int:
+        return -(-sum(self.views.values()) // self.per_shard)
+
+
+def records_per_shard(key: BankKey) -> int:
+    return max(SHARD_BYTES // key.record_bytes, 1)
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """File of shard `number`."""
+    return folder / f"shard-{number:05d}.safetensors"
+
+
+def read_index(folder: Path) -> BankIndex:
+    """The index of the bank in `folder`.
+
+    Raises:
+        InputError: there is none, it is damaged, or of a later format.
+    """
+    path = folder / INDEX
+    try:
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        found = values.pop("format")
+    except FileNotFoundError:
+        raise InputError.about(
+            folder, "there is no feature bank", "Make one with `uvlm features`."
+        ) from None
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError.about(
+            path, f"unreadable ({error})", "Delete the bank and make it again."
+        ) from None
+    if found != FORMAT:
+        raise InputError.about(
+            path, f"its format is {found}, this version reads {FORMAT}", "Make the bank again."
+        )
+    try:
+        return from_dict(BankIndex, values, INDEX)
+    except ConfigError as error:
+        raise InputError.about(path, str(error), "Delete the bank and make it again.") from None
+
+
+def write_index(folder: Path, index: BankIndex) -> None:
+    """Begin a bank, or go on with one that was begun alike; any number of processes may.
+
+    Raises:
+        InputError: the folder holds something else, or a bank of other features or studies.
+    """
+    if (folder / INDEX).exists():
+        difference = _difference(to_dict(read_index(folder)), to_dict(index))
+        if difference:
+            raise InputError.about(
+                folder,
+                f"it holds a bank of other features or studies ({difference})",
+                "Name a new folder, or delete this one.",
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(_not_ours(folder))):
+        raise InputError.about(folder, "it holds something else", "Name a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"format": FORMAT} | to_dict(index), indent=1)
+    beside = folder / f".{INDEX}.{os.getpid()}.tmp"
+    beside.write_text(text, "utf-8")
+    os.replace(beside, folder / INDEX)
+
+
+def _not_ours(folder: Path) -> list[Path]:
+    """What another process that begins the same bank would not have put there."""
+    return [p for p in folder.iterdir() if p.name != INDEX and not p.name.startswith(f".{INDEX}.")]
+
+
+def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:
+    """The first setting that differs, with both values; "" if none does."""
+    for name in here:
+        if isinstance(here[name], dict) and isinstance(there[name], dict):
+            if name in ("views", "image_bytes"):
+                if there[name] != here[name]:
+                    return f"{name} of {len(there[name])} studies there, {len(here[name])} here"
+            elif found := _difference(there[name], here[name]):
+                return f"{name}.{found}"
+        elif there[name] != here[name]:
+            return f"{name} is {there[name]} there, {here[name]} here"
+    return ""
+
+
+def write_shard(
+    folder: Path, number: int, key: BankKey, records: Sequence[Mapping[int, Tensor]]
+) -> Path:
+    """Write the records (stage -> (K, C) float16, on the CPU) of a shard, whole or not at all."""
+    tensors = {
+        f"stage{stage}": torch.stack([record[stage] for record in records])
+        for stage, _ in key.stages
+    }
+    sums = [[checksum(record[stage]) for stage, _ in key.stages] for record in records]
+    tensors["crc32"] = torch.tensor(sums, dtype=torch.int64)
+    final = shard_path(folder, number)
+    for left in folder.glob(f".{final.stem}.*.tmp"):  # of a killed process
+        left.unlink(missing_ok=True)
+    beside = folder / f".{final.stem}.{os.getpid()}.tmp"
+    try:
+        save_file(tensors, beside)
+        # The name must never be on disk before the content.
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, final)
+    finally:
+        beside.unlink(missing_ok=True)
+    return final
+
+
+def checksum(tokens_KC: Tensor) -> int:
+    """CRC-32 of the bytes of one stage of one record."""
+    return isal_zlib.crc32(tokens_KC.contiguous().numpy())

@@ -1,0 +1,84 @@
+"""Visual injection and the hybrid mask inside a model of transformers.
+
+A pre-hook on the transformer puts mask, positions and plan into its keyword arguments; it hands
+them on to every layer, where a second pre-hook takes the plan out and adds that layer's tokens.
+As the plan travels with the call, whatever calls the model (training, checkpointing's second
+forward, `generate` with its cache) sees the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from uvlm.models.injection import VisualPlan
+from uvlm.models.layout import TokenLayout
+
+__all__ = ["InjectHook", "Sight", "look"]
+
+KEY = "uvlm_sight"
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(eq=False)
+class Sight:
+    """What the calls of one block see."""
+
+    layout: TokenLayout
+    """Its visual part holds for all calls; the number of text tokens follows from each."""
+
+    plan: VisualPlan | None
+    """Injected in the call that begins the sequence; None for later ones."""
+
+    expected: int = 0
+    """Layers that should have been reached."""
+
+    reached: int = 0
+    """Layers whose hook found the plan."""
+
+    def layout_of(self, length: int) -> TokenLayout:
+        return replace(self.layout, num_text=length - self.layout.num_vision - 2)
+
+
+def look(sight: Sight, layers: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+    """Arguments of the transformer with mask, positions and, at the beginning, the plan."""
+    given = kwargs.get("inputs_embeds")
+    given = (args[0] if args else kwargs["input_ids"]) if given is None else given
+    cache = kwargs.get("past_key_values")
+    start = 0 if cache is None else int(cache.get_seq_length())
+    stop = start + given.shape[1]
+    layout = sight.layout_of(stop)
+    visible_TS = layout.visible(start, given.device)
+    if visible_TS is None:
+        visible_TS = torch.ones(given.shape[1], stop, dtype=torch.bool, device=given.device)
+    kwargs |= {
+        "attention_mask": visible_TS.expand(len(given), 1, -1, -1),
+        "position_ids": torch.arange(start, stop, device=given.device)[None],
+    }
+    if start == 0 and sight.plan is not None:
+        sight.expected += layers
+        kwargs[KEY] = (sight, layout)
+    return args, kwargs
+
+
+class InjectHook:
+    """Pre-hook of one layer; an object, not a closure, so that copies of the model keep it."""
+
+    def __init__(self, layer: int) -> None:
+        self.layer = layer
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        sight, layout = kwargs.pop(KEY, (None, None))
+        if sight is None:
+            return args, kwargs
+        sight.reached += 1
+        hidden_BTE: Tensor = args[0] if args else kwargs.pop("hidden_states")
+        if self.layer in sight.plan.per_layer:
+            # The projections give 32 bits; the sum, not its terms, is rounded to the base's 16.
+            raised_BTE = sight.plan.inject(self.layer, hidden_BTE.float(), layout)
+            hidden_BTE = raised_BTE.to(hidden_BTE.dtype)
+        return (hidden_BTE, *args[1:]), kwargs

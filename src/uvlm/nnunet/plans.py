@@ -1,0 +1,292 @@
+"""One generator for every plan: body region, and what is learned there.
+
+A plan for segmentation is nnU-Net's own for the dataset with the paper's network in it, so that
+its data, prepared by nnU-Net or by `uvlm prepare`, are used as they are. A plan for labels and
+reports names catalogs, and `dataset.json` beside it is written if there is none. No torch import.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from uvlm.config import to_dict
+from uvlm.errors import CatalogError, ConfigError, InputError
+from uvlm.nnunet.settings import PlanSettings, read_settings
+from uvlm.preprocessing.catalog import Catalog, read_catalog, write_text
+from uvlm.preprocessing.nnunet_plans import BLOCKS, CONFIGURATION, FEATURES, NETWORK, network_for
+from uvlm.preprocessing.sources import abdomen_classes, rexgrounding_classes
+
+__all__ = ["Kind", "dataset_folder", "network_kwargs", "read_json", "write_plan"]
+
+Grid = tuple[int, int, int]
+Kind = Literal[
+    "seg", "seg_coarse", "seg_coarse_lesions", "seg_fine_lesions", "cls", "report", "both"
+]
+MODES: dict[str, str] = {"cls": "only_cls", "report": "only_report", "both": "both"}
+UVLM = "uvlm.models.uvlm"
+"""Stands where plans name the network's class; nnU-Net itself never builds it."""
+
+BATCH = 2
+PREPROCESSED = "nnUNet_preprocessed"
+
+
+def write_plan(
+    kind: str,
+    dataset: str,
+    *,
+    catalogs: Sequence[Path] = (),
+    region: str | None = None,
+    base: str = "nnUNetPlans",
+    name: str | None = None,
+    patch: Grid | None = None,
+    batch_size: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the plan and return its path.
+
+    Args:
+        kind: one of `Kind`
+        dataset: name of the folder in nnUNet_preprocessed
+        catalogs: for labels and reports
+        region: needed where no catalog says it
+        base: plan of the same dataset that a segmentation starts from
+        name: of the plan; by default made of region and kind
+        patch: voxels (z, y, x) of a segmentation's patches
+        batch_size: studies per step over all processes
+        changes: further keys of network_arch_init_kwargs
+
+    Raises:
+        ConfigError: the kind, a key or the region is unknown, or the network does not fit.
+        InputError: the plan exists with other content, or the base plan is missing.
+        CatalogError: the catalogs are faulty or disagree, or lack what is to be learned.
+    """
+    if kind not in get_args(Kind):
+        raise ConfigError(f"unknown kind {kind!r}; known: {', '.join(get_args(Kind))}.")
+    folder = dataset_folder(dataset)
+    read = [read_catalog(path) for path in catalogs]
+    region = _region(read, region)
+    name = name or f"UVLMPlans_{region}_{kind}"
+    if name == base:
+        raise ConfigError(f"--name {name} would replace the plan it starts from; choose another.")
+    if kind in MODES:
+        plan = _prepared_plan(kind, folder, read, changes or {})
+        plan["configurations"][CONFIGURATION]["architecture"]["arch_kwargs"]["region"] = region
+        described = {"channel_names": {"0": "CT"}, "labels": {"background": 0}, "numTraining": 0}
+        described |= {"file_ending": ".nii.gz"}
+    else:
+        plan = _segmentation_plan(kind, folder, base, region, patch, changes or {})
+        described = {}
+    configuration = plan["configurations"][CONFIGURATION]
+    configuration["batch_size"] = batch_size or BATCH
+    plan |= {"dataset_name": folder.name, "plans_name": name}
+    path = folder / f"{name}.json"
+    read_settings(configuration["architecture"]["arch_kwargs"], path)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_new(path, plan)
+    if described and not (folder / "dataset.json").exists():
+        _write_new(folder / "dataset.json", described)
+    return path
+
+
+def dataset_folder(dataset: str) -> Path:
+    """Of a dataset, given as name or number, in nnUNet_preprocessed.
+
+    Raises:
+        ConfigError: nnUNet_preprocessed is unset, or the name is none nnU-Net knows.
+        InputError: no dataset, or several, have that number.
+    """
+    root = os.environ.get(PREPROCESSED)
+    if not root:
+        raise ConfigError(f"{PREPROCESSED} is not set; export the folder nnU-Net trains from.")
+    if re.fullmatch(r"Dataset\d{3}_[A-Za-z0-9_.+-]+", dataset):
+        return Path(root) / dataset
+    if not dataset.isdecimal():
+        raise ConfigError(f"{dataset!r} is no dataset; give its number, or Dataset123_Name.")
+    found = sorted(Path(root).glob(f"Dataset{int(dataset):03d}_*"))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise InputError.about(
+            root, f"dataset {dataset} is not there once but {names}", "Give the folder's name."
+        )
+    return found[0]
+
+
+def network_kwargs(stages: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """nnU-Net's keys of the paper's residual U-Net with so many of its stages.
+
+    Args:
+        changes: `features_per_stage`, `n_blocks_per_stage` and `strides` replace the paper's
+    """
+    features = list(changes.get("features_per_stage", FEATURES[:stages]))
+    stages = len(features)
+    return {
+        "n_stages": stages,
+        "features_per_stage": features,
+        "conv_op": "torch.nn.modules.conv.Conv3d",
+        "kernel_sizes": [[3, 3, 3]] * stages,
+        "strides": list(changes.get("strides", [[1] * 3, *[[2] * 3] * (stages - 1)])),
+        "n_blocks_per_stage": list(changes.get("n_blocks_per_stage", BLOCKS[:stages])),
+        "n_conv_per_stage_decoder": [1] * (stages - 1),
+        "conv_bias": True,
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+        "dropout_op": None,
+        "dropout_op_kwargs": None,
+        "nonlin": "torch.nn.LeakyReLU",
+        "nonlin_kwargs": {"inplace": True},
+    }
+
+
+def _architecture(
+    name: str, stages: int, own: Mapping[str, Any], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    kwargs = network_kwargs(stages, changes) | dict(own)
+    kwargs |= {key: value for key, value in changes.items() if key not in kwargs or key in own}
+    return {
+        "network_class_name": name,
+        "arch_kwargs": to_dict(kwargs),
+        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
+    }
+
+
+def _region(catalogs: Sequence[Catalog], region: str | None) -> str:
+    said = {catalog.region for catalog in catalogs} | ({region} if region else set())
+    if len(said) > 1:
+        raise ConfigError(f"several body regions: {', '.join(sorted(said))}; train one at a time.")
+    if not said:
+        raise ConfigError("no body region; give --region, or a --catalog that says it.")
+    return said.pop()
+
+
+def _segmentation_plan(
+    kind: str, folder: Path, base: str, region: str, patch: Grid | None, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    plan = read_json(folder / f"{base}.json", "Run nnUNetv2_plan_and_preprocess or uvlm prepare.")
+    described = read_json(folder / "dataset.json", "Prepare the dataset first.")
+    _check_classes(kind, region, described, folder)
+    plan = deepcopy(plan)
+    if CONFIGURATION not in plan.get("configurations", {}):
+        raise InputError.about(
+            folder / f"{base}.json", f"no configuration {CONFIGURATION}", "Plan the dataset in 3D."
+        )
+    kept = plan["configurations"][CONFIGURATION]
+    if plan["transpose_forward"] != [0, 1, 2]:
+        raise InputError.about(
+            folder / f"{base}.json",
+            f"it turns volumes ({plan['transpose_forward']}), so left and right cannot be told",
+            "Give nnU-Net images whose slices are axial.",
+        )
+    size = tuple(int(n) for n in kept["median_image_size_in_voxels"])
+    paper_patch, stages = network_for(patch or size)  # type: ignore[arg-type]
+    own = {"region": region}
+    kept["architecture"] = _architecture(NETWORK, stages, own, changes)
+    deepest = 2 ** (kept["architecture"]["arch_kwargs"]["n_stages"] - 1)
+    kept["patch_size"] = [n // deepest * deepest for n in patch or paper_patch]
+    if min(kept["patch_size"]) < 1:
+        raise ConfigError(f"the patch {patch} is too small for {stages} stages; give a larger one.")
+    plan["configurations"] = {CONFIGURATION: kept}
+    return plan
+
+
+def _check_classes(kind: str, region: str, described: Mapping[str, Any], folder: Path) -> None:
+    scope = kind.removeprefix("seg").lstrip("_").replace("_", "+")
+    if not scope:
+        return
+    if region == "abdomen":
+        wanted: Mapping[str, int] = abdomen_classes.SCOPES[scope].classes
+    else:
+        wanted = rexgrounding_classes.scope_named(scope).classes
+    found = {name: value for name, value in described["labels"].items() if value != 0}
+    if found != dict(wanted):
+        raise InputError.about(
+            folder / "dataset.json",
+            f"its {len(found)} classes are not the {len(wanted)} of {region} {scope}",
+            f"Prepare it with --scopes {scope}, or use the kind seg for classes of your own.",
+        )
+
+
+def _prepared_plan(
+    kind: str, folder: Path, catalogs: Sequence[Catalog], changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    if not catalogs:
+        raise ConfigError(f"a plan for {kind} needs --catalog, written by `uvlm prepare`.")
+    first = catalogs[0]
+    for catalog in catalogs:
+        if catalog.spec is None or catalog.spec != first.spec:
+            found = "its preprocessing is unknown or differs from the first's"
+            raise CatalogError.about(catalog.path, found, "Prepare the datasets alike.")
+    assert first.spec is not None
+    shape = first.spec.shape
+    _, stages = network_for(shape)
+    own: dict[str, Any] = {
+        "mode": MODES[kind],
+        "csv_paths": [os.path.abspath(catalog.path) for catalog in catalogs],
+        "cls_columns": list(first.labels) if kind != "report" else [],
+        "report_column": "report",
+    }
+    shown = ("llm_embed_dim", "num_heads", "num_layers", "initial_lr", "encoder_lr_multiplier")
+    defaults = {each.name: each.default for each in fields(PlanSettings)}
+    own |= {name: defaults[name] for name in shown}
+    own["freeze_encoder"] = kind == "report"
+    resampling: dict[str, Any] = {"order": 3, "order_z": 0, "force_separate_z": None}
+    configuration: dict[str, Any] = {
+        "data_identifier": "uvlm_store",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": BATCH,
+        "patch_size": list(shape),
+        "median_image_size_in_voxels": list(shape),
+        "spacing": [1.0, 1.0, 1.0],
+        "normalization_schemes": ["NoNormalization"],
+        "use_mask_for_norm": [False],
+        "batch_dice": False,
+        "architecture": _architecture(UVLM, stages, own, changes),
+    }
+    for what in ("data", "seg", "probabilities"):
+        configuration[f"resampling_fn_{what}"] = "resample_data_or_seg_to_shape"
+        configuration[f"resampling_fn_{what}_kwargs"] = {"is_seg": what == "seg"} | resampling
+    return {
+        "original_median_spacing_after_transp": [1.0, 1.0, 1.0],
+        "original_median_shape_after_transp": list(shape),
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": {CONFIGURATION: configuration},
+        "experiment_planner_used": "uvlm nnunet plans",
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": {},
+    }
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """A table of nnU-Net.
+
+    Raises:
+        InputError: the file is missing or no table.
+    """
+    if not path.is_file():
+        raise InputError.about(path, "there is no such file", remedy)
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError.about(path, f"it is not JSON ({error})", remedy) from None
+    if not isinstance(found, dict):
+        raise InputError.about(path, "it is not a table of settings", remedy)
+    return found
+
+
+def _write_new(path: Path, content: Mapping[str, Any]) -> None:
+    text = json.dumps(content, indent=4, allow_nan=False) + "\n"
+    if path.exists():
+        if path.read_text("utf-8") == text:
+            return
+        raise InputError.about(
+            path, "it exists with other content", "Give another --name, or move it away."
+        )
+    write_text(path, text)

@@ -1,0 +1,1 @@
+"""The folder that `uvlm nnunet path --startup` prints, for PYTHONPATH."""

@@ -1,0 +1,393 @@
+"""What a run will take before it starts: memory, disk, arithmetic and hours. No torch import.
+
+Peak memory of one process, in bytes, as the sum of
+
+    weights        4 per parameter; 2 where a pretrained model is frozen under adapters
+    gradients      4 per trained parameter (once more for the buckets of several processes)
+    optimiser      8 per trained parameter with AdamW, 4 with SGD
+    average        4 per trained parameter, if one is kept
+    16-bit copies  2 per trained parameter, if the precision is mixed
+    batch          the volumes, twice: one is being used, the next is on its way
+    activations    see below
+    process        Python, libraries, on a GPU its context
+
+Activations grow from part to part of the network (`models.sizes`) and shrink again on the way
+back. At part s there are together, for each sample,
+
+    what the parts before s keep + what s keeps + what its backward pass needs for a while
+
+and the largest of these sums counts. With activation checkpointing the parts before s keep their
+inputs only. A frozen encoder keeps nothing and needs four maps of its largest stage for a while.
+Where the logits are, the backward pass needs three copies of a chunk of them and two gradients of
+the vocabulary's matrix; where a mask is, five copies of its logits.
+
+A number kept has 4 bytes in 32 bits; in 16 bits 2 on a GPU and about as many as in 32 on the CPU,
+where the normalisations return to 32 bits. The constants of this module were measured there;
+`benchmarks/memory.py` compares prediction and measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Literal
+
+from uvlm.data.config import DataConfig
+from uvlm.models.config import (
+    ClassificationConfig,
+    DecoderConfig,
+    JointConfig,
+    PretrainedConfig,
+    ReportConfig,
+    SegmentationConfig,
+)
+from uvlm.models.sizes import (
+    QWEN3_4B,
+    PartSize,
+    align_size,
+    decoder_size,
+    encoder_sizes,
+    head_size,
+    unet_size,
+)
+from uvlm.training.config import RunConfig
+
+__all__ = ["GB", "REFERENCE_TFLOPS", "TEXT", "Device", "Estimate", "estimate"]
+
+Device = Literal["cpu", "cuda"]
+
+GB = 1e9
+
+TEXT = 400
+"""Tokens of prompt and report, if nothing else is known: the paper's size."""
+
+REFERENCE_TFLOPS = 60.0
+"""10^12 operations per second that hours are given for where no machine was measured: about a
+fifth of what an A100 can do in 16 bits."""
+
+LABELS, CLASSES = 18, 30
+"""Taken for a run whose catalog is not known yet."""
+
+CHUNK = 128
+"""Positions with logits at once; see `models.losses`."""
+
+PROCESS = {"cpu": 0.7 * GB, "cuda": 0.8 * GB}
+HOST = 3.0 * GB
+"""Main memory of a process that computes on a GPU."""
+
+WORKER = 0.5 * GB
+PREFETCH = 4
+"""Batches each loader process has ready."""
+
+TRANSIENT = {"cpu": 2, "cuda": 4}
+"""Maps of a stage that its backward pass needs for a while; on a GPU convolutions lay two of them
+out anew."""
+
+FORWARD = {"cpu": 4, "cuda": 6}
+"""The same without a backward pass."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What one process will take. Memory and disk in GB of 10^9 bytes."""
+
+    parameters: int
+    trained: int
+    """Parameters that the optimiser changes."""
+
+    memory: tuple[tuple[str, float], ...]
+    """(what, GB) on the device that computes."""
+
+    host_gb: float
+    """Main memory, which on the CPU is all there is."""
+
+    disk_gb: float
+    """Checkpoint while the next one is written, and bundle."""
+
+    bank_mb: float
+    """Of one study in a feature bank, 0 where none would serve."""
+
+    tflop: float
+    """10^12 operations of one optimiser step, those done twice counted twice."""
+
+    model_tflop: float
+    """The same, each counted once: what utilisation is a share of."""
+
+    steps: int
+
+    @property
+    def memory_gb(self) -> float:
+        """Peak on the device that computes."""
+        return sum(size for _, size in self.memory)
+
+    def hours(self, tflops: float = REFERENCE_TFLOPS) -> float:
+        """Of all steps, on a machine that does so many 10^12 operations per second; loading and
+        validation come on top where they do not keep up."""
+        return self.steps * self.tflop / tflops / 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of the network with what its backward pass needs for a while, in bytes per sample."""
+
+    size: PartSize
+    bytes_each: float
+    again: bool = False
+    """Computed a second time instead of kept."""
+
+    transient: float = 0.0
+    returns: float = 0.0
+    """Gradient of its result that waits until the backward pass comes by."""
+
+    samples_at_once: bool = True
+
+
+def estimate(
+    config: RunConfig, *, device: Device = "cuda", processes: int = 1, text: int = TEXT
+) -> Estimate:
+    """Predict a run from its settings alone.
+
+    Args:
+        device: what computes
+        processes: that share the work, each with a batch of its own
+        text: tokens of prompt and report
+    """
+    config = replace(config, model=_completed(config.model))
+    encoder = encoder_sizes(config.model.encoder, config.data.patch or config.data.shape)
+    others = _others(config, text)
+    frozen = config.optim.encoder_lr == 0
+    trained = sum(part.trainable for part in others)
+    trained += 0 if frozen else sum(part.parameters for part in _reached(config, encoder))
+    parameters = sum(part.parameters for part in (*encoder, *others))
+    memory = _states(config, parameters, trained, device, processes)
+    memory["batch"] = 2 * config.data.batch_size * _sample_bytes(config)
+    memory["activations"] = _activations(config, encoder, others, device)
+    memory["process"] = PROCESS[device]
+    loading = _loading(config, device)
+    if device == "cpu":
+        memory["loading"] = loading
+    total = sum(memory.values())
+    model_flops, flops = _flops(config, encoder, others)
+    rounds = config.data.batch_size * config.loop.accumulate
+    return Estimate(
+        parameters=parameters,
+        trained=trained,
+        memory=tuple((name, size / GB) for name, size in memory.items() if size),
+        host_gb=(total if device == "cpu" else HOST + memory["weights"] + loading) / GB,
+        disk_gb=_disk(config, parameters, trained) / GB,
+        bank_mb=_bank_bytes(config) / 1e6,
+        tflop=flops * rounds / 1e12,
+        model_tflop=model_flops * rounds / 1e12,
+        steps=config.loop.steps,
+    )
+
+
+def _completed(
+    model: SegmentationConfig | ClassificationConfig | ReportConfig | JointConfig,
+) -> SegmentationConfig | ClassificationConfig | ReportConfig | JointConfig:
+    """With as many classes as there may be, where the catalog will name them."""
+    if isinstance(model, JointConfig):
+        if not model.classification.classes:
+            names = tuple(map(str, range(LABELS)))
+            return replace(model, classification=replace(model.classification, classes=names))
+    elif not isinstance(model, ReportConfig) and not model.classes:
+        count = CLASSES if isinstance(model, SegmentationConfig) else LABELS
+        return replace(model, classes=tuple(map(str, range(count))))
+    return model
+
+
+def _report(config: RunConfig) -> ReportConfig | None:
+    model = config.model
+    if isinstance(model, JointConfig):
+        return model.report
+    return model if isinstance(model, ReportConfig) else None
+
+
+def _width(report: ReportConfig) -> int:
+    if isinstance(report.decoder, DecoderConfig) or report.decoder.layers:
+        return report.decoder.width
+    return int(QWEN3_4B["hidden_size"])
+
+
+def _others(config: RunConfig, text: int) -> list[PartSize]:
+    """The parts after the encoder."""
+    model, shape = config.model, config.data.patch or config.data.shape
+    parts: list[PartSize] = []
+    if isinstance(model, SegmentationConfig):
+        parts.append(unet_size(model, shape))
+    if isinstance(model, ClassificationConfig):
+        parts.append(head_size(model, shape))
+    if isinstance(model, JointConfig):
+        parts.append(head_size(model.classification, shape))
+    report = _report(config)
+    if report is not None:
+        positions = report.num_visual_tokens + 2 + text
+        parts.append(align_size(_base_named(report), _width(report)))
+        parts.append(decoder_size(report.decoder, positions, text))
+    return parts
+
+
+def _base_named(report: ReportConfig) -> ReportConfig:
+    """A base that is not given has the layers of the one that stands for it."""
+    if report.decoder.layers or report.injection.layers is not None:
+        return report
+    stages = report.encoder.num_stages
+    pairs = tuple((j, stages - j + 1) for j in range(1, stages + 1))
+    return replace(report, injection=replace(report.injection, layers=pairs))
+
+
+def _reached(config: RunConfig, encoder: list[PartSize]) -> list[PartSize]:
+    """Stem and stages whose result something uses; what lies deeper does not learn."""
+    report = _report(config)
+    if config.task != "report" or report is None:
+        return encoder
+    used = {report.reference_stage, *(s for _, s in _base_named(report).layer_stages)}
+    return encoder[: 1 + max(used)]
+
+
+def _states(
+    config: RunConfig, parameters: int, trained: int, device: Device, processes: int
+) -> dict[str, float]:
+    optim = config.optim
+    report = _report(config)
+    narrow = 0
+    if report is not None and isinstance(report.decoder, PretrainedConfig):
+        size = decoder_size(report.decoder, 1, 1)
+        narrow = size.parameters - size.trainable
+    mixed = config.loop.precision != "no"
+    return {
+        "weights": 4.0 * parameters - 2.0 * narrow,
+        "gradients": 4.0 * trained * (2 if processes > 1 else 1),
+        "optimiser": (8.0 if optim.name == "adamw" else 4.0) * trained,
+        "average": 4.0 * trained if optim.ema else 0.0,
+        "16-bit copies": 2.0 * trained if mixed else 0.0,
+    }
+
+
+def _sample_bytes(config: RunConfig) -> float:
+    """A volume or patch in 32 bits, with its mask; the features of a study from a bank."""
+    if config.data.bank is not None:
+        return 2 * _bank_bytes(config)
+    voxels = prod(config.data.patch or config.data.shape)
+    mask = 2 if isinstance(config.model, SegmentationConfig) else 0
+    return voxels * (4.0 * config.model.encoder.in_channels + mask)
+
+
+def _bank_bytes(config: RunConfig) -> float:
+    report = _report(config)
+    if report is None or config.optim.encoder_lr > 0 or config.task != "report":
+        return 0.0
+    stages = {report.reference_stage, *(s for _, s in _base_named(report).layer_stages)}
+    channels = sum(report.encoder.features[stage - 1] for stage in stages)
+    return 2.0 * report.num_visual_tokens * channels
+
+
+def _activations(
+    config: RunConfig, encoder: list[PartSize], others: list[PartSize], device: Device
+) -> float:
+    batch = config.data.batch_size
+    kept, waiting, most = 0.0, 0.0, 0.0
+    for part in _parts(config, encoder, others, device):
+        samples = batch if part.samples_at_once else 1
+        own = samples * (part.size.kept * part.bytes_each + part.transient)
+        waiting += samples * part.returns
+        most = max(most, kept + own + waiting)
+        staying = part.size.repeated if part.again else part.size.kept
+        kept += samples * staying * part.bytes_each
+    return most
+
+
+def _parts(
+    config: RunConfig, encoder: list[PartSize], others: list[PartSize], device: Device
+) -> Iterator[Part]:
+    """In the order of the forward pass."""
+    loop = config.loop
+    mixed = loop.precision != "no"
+    volume_bytes = {"cpu": 4.25, "cuda": 2.0}[device] if mixed else 4.0
+    segmenting = isinstance(config.model, SegmentationConfig)
+    if config.optim.encoder_lr == 0 and config.data.bank is None:
+        largest = FORWARD[device] * max(part.out for part in encoder) * volume_bytes
+        nothing = PartSize(parameters=0, trainable=0)
+        alone = config.task == "report"
+        yield Part(size=nothing, bytes_each=0, transient=largest, samples_at_once=not alone)
+    elif config.optim.encoder_lr > 0:
+        for size in _reached(config, encoder):
+            yield Part(
+                size=size,
+                bytes_each=volume_bytes,
+                again=loop.activation_checkpointing,
+                transient=TRANSIENT[device] * size.out * volume_bytes,
+                returns=size.out * volume_bytes if segmenting else 0.0,
+            )
+    if segmenting:
+        yield Part(size=others[0], bytes_each=volume_bytes, transient=5 * 4 * others[0].out)
+        return
+    report = _report(config)
+    for size in others if report is None else others[:-1]:
+        yield Part(size=size, bytes_each=4.0)
+    if report is not None:
+        yield _decoder_part(config, report, others[-1])
+
+
+def _decoder_part(config: RunConfig, report: ReportConfig, size: PartSize) -> Part:
+    decoder = report.decoder
+    pretrained = isinstance(decoder, PretrainedConfig)
+    vocabulary = decoder.vocab_size or 151_936
+    each = 2.2 if config.loop.precision != "no" or pretrained else 4.0
+    again = pretrained and config.loop.activation_checkpointing
+    batch = config.data.batch_size
+    # Chunks and the vocabulary's gradients do not grow with the batch.
+    chunk = 3 * 4.0 * CHUNK * vocabulary / batch
+    tables = 2 * 4.0 * vocabulary * _width(report) / batch
+    if isinstance(decoder, PretrainedConfig) and decoder.tuning == "lora":
+        tables = 0.0
+    transient = chunk + tables
+    if again:
+        layers = decoder.layers or 36
+        transient = max(transient, size.kept / layers * each)
+        size = replace(size, kept=size.repeated)
+    return Part(size=size, bytes_each=each, again=again, transient=transient)
+
+
+def _loading(config: RunConfig, device: Device) -> float:
+    """Main memory of the loader's processes and of what they have ready."""
+    data: DataConfig = config.data
+    if not data.workers:
+        return 0.0
+    ready = PREFETCH * data.batch_size * _sample_bytes(config)
+    changing = 3 * _sample_bytes(config) if data.augment.active and data.bank is None else 0.0
+    return data.workers * (WORKER + ready + changing)
+
+
+def _disk(config: RunConfig, parameters: int, trained: int) -> float:
+    """Two checkpoints, of which one is being written, and the bundle."""
+    optim, loop = config.optim, config.loop
+    report = _report(config)
+    own = parameters
+    if report is not None and isinstance(report.decoder, PretrainedConfig):
+        size = decoder_size(report.decoder, 1, 1)
+        own -= size.parameters - size.trainable
+    states = 4 + (8 if optim.name == "adamw" else 4) + 4 * bool(optim.ema) + 4 * loop.best
+    return 2.0 * states * trained + 4.0 * own * (2 if loop.best else 1)
+
+
+def _flops(
+    config: RunConfig, encoder: list[PartSize], others: list[PartSize]
+) -> tuple[float, float]:
+    """Of one sample: (each counted once, all that is done)."""
+    again = config.loop.activation_checkpointing
+    once = sum(part.flops for part in _reached(config, encoder))
+    if config.data.bank is not None:
+        once = 0.0
+    trained = config.optim.encoder_lr > 0
+    model, done = (3 * once, (4 if again else 3) * once) if trained else (once, once)
+    report = _report(config)
+    for number, part in enumerate(others, start=1):
+        decoder = report.decoder if report is not None and number == len(others) else None
+        pretrained = isinstance(decoder, PretrainedConfig)
+        # Frozen weights need no gradient of their own.
+        passes = 2 if isinstance(decoder, PretrainedConfig) and decoder.tuning == "lora" else 3
+        model += passes * part.flops
+        done += (passes + (again and pretrained)) * part.flops
+    return model, done

@@ -1,0 +1,310 @@
+"""Fill a feature bank for a report run, and open it for that run.
+
+With a frozen encoder a study's features never change: computing them once takes the encoder, 36
+times the work of the decoder at the paper's size, out of every step.
+
+Shapes: D H W voxels along z y x, K visual tokens, C channels of a stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from uvlm.config import config_hash
+from uvlm.data.bank import Bank, missing_shards
+from uvlm.data.bank_files import BankIndex, BankKey, records_per_shard, write_index, write_shard
+from uvlm.data.config import AugmentConfig
+from uvlm.data.dataset import Draw, StudyDataset
+from uvlm.data.studies import Studies, load_studies
+from uvlm.errors import ConfigError, InputError, MemoryExhaustedError
+from uvlm.imaging.preprocess import PreprocessSpec
+from uvlm.models.align import AlignStages
+from uvlm.models.bundle import load_bundle
+from uvlm.models.bundle_files import Split
+from uvlm.models.config import PretrainedConfig, ReportConfig
+from uvlm.models.encoder import Encoder
+from uvlm.models.handover import check_split, load_encoder
+from uvlm.models.pretrained_base import read_base
+from uvlm.models.uvlm import ReportModel
+from uvlm.training.config import RunConfig
+from uvlm.training.loop import out_of_memory
+from uvlm.training.tasks.report import ReportTask
+
+__all__ = ["VIEWS", "check_bank", "encoder_fingerprint", "fill_bank"]
+
+log = logging.getLogger(__name__)
+
+VIEWS = 4
+"""Views of a training study where the run augments: one as it is and three changed ones."""
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Pooler(nn.Module):
+    """The part of a report model that a bank replaces."""
+
+    def __init__(self, config: ReportConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.encoder)
+        with torch.device("meta"):  # pooling uses none of its weights
+            self.align = AlignStages(config)
+
+    def forward(self, image_11DHW: Tensor) -> dict[int, Tensor]:
+        """Stage -> (1, K, C)."""
+        return self.encoder.pooled(image_11DHW, self.align.pool_stage, self.align.stages_used)
+
+
+class Records(Dataset[Tensor]):
+    """Volumes (1, D, H, W) to encode; an index is (study, view)."""
+
+    def __init__(self, config: RunConfig, studies: Studies) -> None:
+        rows = (*studies.train, *studies.val)
+        data = replace(config.data, bank=None, patch=None)
+        self.seed = config.seed
+        self.plain = StudyDataset(rows, data, studies.spec)
+        self.changed = StudyDataset(rows, data, studies.spec, train=True)
+
+    def __getitem__(self, index: tuple[int, int]) -> Tensor:
+        study, view = index
+        series = self.plain.rows[study].series_id
+        # By name: the views of a study must not depend on its place among others.
+        entropy = (self.seed, zlib.crc32(series.encode()), view)
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        dataset = self.changed if view else self.plain
+        image: Tensor = dataset[Draw(study, seed)]["image"]
+        return image
+
+
+def fill_bank(
+    config: RunConfig, *, views: int | None = None, rank: int = 0, processes: int = 1
+) -> Path:
+    """Compute what is missing of the bank `config.out`; `processes` of them may do it together.
+
+    Args:
+        config: a report run with a frozen encoder; `out` is the bank's folder
+        views: of each training study, the volume as it is included; None takes `VIEWS` where the
+            run augments, else 1. Validation studies have the one.
+        rank: of this process; takes every `processes`-th shard
+
+    Raises:
+        ConfigError, CatalogError, BundleError: as `train`.
+        InputError: the folder holds something else, or there is not enough room on the disk.
+        MemoryExhaustedError: the encoder does not fit.
+    """
+    report, out, views = _check(config, views, rank, processes)
+    studies = load_studies(config.data, ReportTask.need)
+    pooler = _pooler(config, report, studies)
+    device = _device(config, rank)
+    augment = config.data.augment if views > 1 else None
+    index = _index(pooler, studies, views, augment, config.seed)
+    write_index(out, index)
+    todo = [n for n in missing_shards(out, index) if n % processes == rank]
+    everything, size = index.records, index.per_shard
+    records = [everything[number * size : (number + 1) * size] for number in todo]
+    _check_room(out, index.key, sum(map(len, records)))
+    pooler.encoder.to(device)
+    features = _encoded(config, pooler.eval(), studies, records, device)
+    bar = tqdm(total=sum(map(len, records)), desc="features", unit="volume", disable=None)
+    with bar:
+        for number, shard in zip(todo, records, strict=True):
+            made = []
+            for record in shard:
+                made.append(_halved(next(features), record[0]))
+                bar.update()
+            write_shard(out, number, index.key, made)
+    left = len(missing_shards(out, index))
+    log.info(
+        "%s: %d volumes encoded here%s",
+        out,
+        sum(map(len, records)),
+        f", {left} of {index.shards} shards still to come" if left else "; the bank is complete",
+    )
+    return out
+
+
+def check_bank(bank: Bank, config: RunConfig, model: ReportModel, studies: Studies) -> Bank:
+    """`bank`, giving the stages that the run needs, if it is of the run's encoder and studies.
+
+    Args:
+        model: of the run, its encoder with the weights that stay
+
+    Raises:
+        InputError: the bank was made with another encoder, preprocessing, token grid or
+            augmentation, or lacks a study.
+    """
+    augment = config.data.augment if config.data.augment.active else None
+    wanted = _key(model.encoder, model.align, studies.spec, augment, config.seed)
+    bank.check(wanted, studies.train, studies.val)
+    return bank.only(model.align.stages_used)
+
+
+def encoder_fingerprint(encoder: Encoder) -> str:
+    """16 hexadecimal digits that change with any weight or setting of an encoder."""
+    digest = hashlib.sha256(config_hash(encoder.config).encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        values = tensor.detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name} {tuple(values.shape)}".encode())
+        digest.update(values.numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _check(
+    config: RunConfig, views: int | None, rank: int, processes: int
+) -> tuple[ReportConfig, Path, int]:
+    """Network, folder and number of views, if a bank serves such a run."""
+    if not isinstance(config.model, ReportConfig) or config.optim.encoder_lr != 0:
+        raise ConfigError(
+            f"a feature bank serves report runs over a frozen encoder; this is a {config.task} run "
+            f"with optim.encoder_lr {config.optim.encoder_lr:g}. Name a report recipe, with "
+            "--optim.encoder-lr 0."
+        )
+    if config.out is None:
+        raise ConfigError("no folder for the bank was given. Name one with --out.")
+    if not 0 <= rank < processes:
+        raise ConfigError(f"rank must be 0 to {processes - 1}, one for each process, got {rank}.")
+    active = config.data.augment.active
+    views = (VIEWS if active else 1) if views is None else views
+    if views < 1 or (views > 1 and not active):
+        raise ConfigError(
+            f"{views} views cannot be made: without augmentation there is one. Give --views 1, or "
+            "switch data.augment on."
+        )
+    return config.model, config.out, views
+
+
+def _pooler(config: RunConfig, report: ReportConfig, studies: Studies) -> Pooler:
+    """With the weights that the run itself would begin with."""
+    if isinstance(report.decoder, PretrainedConfig):
+        report = replace(report, decoder=read_base(report.decoder))  # for its number of layers
+    torch.manual_seed(config.seed)
+    pooler = Pooler(replace(report, shape=studies.spec.shape))
+    if config.init is None:
+        log.warning("the features are of an untrained encoder; give a trained one with --init")
+        return pooler
+    bundle = load_bundle(config.init)
+    check_split(bundle, Split(val_fraction=config.data.val_fraction))
+    load_encoder(pooler, bundle, studies.spec)
+    return pooler
+
+
+def _device(config: RunConfig, rank: int) -> torch.device:
+    if config.loop.device == "cpu" or not torch.cuda.is_available():
+        if config.loop.precision == "fp16":
+            raise ConfigError("loop.precision fp16 needs a GPU; choose bf16 or no.")
+        return torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", rank))
+    return torch.device("cuda", local % torch.cuda.device_count())
+
+
+def _key(
+    encoder: Encoder,
+    align: AlignStages,
+    spec: PreprocessSpec,
+    augment: AugmentConfig | None,
+    seed: int,
+) -> BankKey:
+    config = align.config
+    return BankKey(
+        encoder=encoder_fingerprint(encoder),
+        spec_hash=spec.hash,
+        token_grid=config.token_grid,
+        # "projected" pads what the projections made; the tokens before them are as with "end".
+        padding="spatial" if config.injection.padding == "spatial" else "end",
+        stages=tuple((n, config.encoder.features[n - 1]) for n in align.stages_used),
+        augment=augment,
+        seed=seed,
+    )
+
+
+def _index(
+    pooler: Pooler, studies: Studies, views: int, augment: AugmentConfig | None, seed: int
+) -> BankIndex:
+    key = _key(pooler.encoder, pooler.align, studies.spec, augment, seed if augment else 0)
+    rows = (*studies.train, *studies.val)
+    return BankIndex(
+        key=key,
+        views={row.series_id: views for row in studies.train}
+        | {row.series_id: 1 for row in studies.val},
+        image_bytes={row.series_id: row.image.stat().st_size for row in rows},
+        per_shard=records_per_shard(key),
+    )
+
+
+def _check_room(out: Path, key: BankKey, records: int) -> None:
+    needed, free = records * key.record_bytes, shutil.disk_usage(out).free
+    if needed > free:
+        raise InputError.about(
+            out,
+            f"{needed / 1e9:.1f} GB of features are still to be written, {free / 1e9:.1f} GB are "
+            "free",
+            "Free some room, or begin anew in a folder on a larger disk or with fewer --views.",
+        )
+
+
+def _encoded(
+    config: RunConfig,
+    pooler: Pooler,
+    studies: Studies,
+    shards: Sequence[Sequence[tuple[str, int]]],
+    device: torch.device,
+) -> Iterator[dict[int, Tensor]]:
+    """Stage -> (K, C) of each record in order; the next volumes are read meanwhile."""
+    rows = (*studies.train, *studies.val)
+    place = {row.series_id: number for number, row in enumerate(rows)}
+    order = [(place[series], view) for shard in shards for series, view in shard]
+    workers = config.data.workers
+    volumes = DataLoader(
+        Records(config, studies),
+        sampler=order,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=2 if workers else None,
+        pin_memory=device.type == "cuda",
+    )
+    if config.loop.channels_last:
+        pooler.encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    for image_1DHW in volumes:
+        # One at a time: a study's features must not depend on its neighbours.
+        made = _encode(pooler, image_1DHW[None].to(device, non_blocking=True), config)
+        yield {stage: tokens_1KC[0].cpu() for stage, tokens_1KC in made.items()}
+
+
+@torch.inference_mode()
+def _encode(pooler: Pooler, image_11DHW: Tensor, config: RunConfig) -> dict[int, Tensor]:
+    precision = config.loop.precision
+    dtype = DTYPES.get(precision, torch.float32)
+    try:
+        with torch.autocast(image_11DHW.device.type, dtype, enabled=precision != "no"):
+            made: dict[int, Tensor] = pooler(image_11DHW)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise MemoryExhaustedError(
+            f"memory ran out while encoding one volume ({str(error).splitlines()[0]}). The "
+            "finished shards are kept; try --loop.precision bf16, or a GPU with more memory."
+        ) from error
+    return made
+
+
+def _halved(features: dict[int, Tensor], series: str) -> dict[int, Tensor]:
+    halved = {stage: tokens_KC.to(torch.float16) for stage, tokens_KC in features.items()}
+    if not all(tokens_KC.isfinite().all() for tokens_KC in halved.values()):
+        raise InputError(
+            f"{series}: its features are not finite or too large for half precision. Look at the "
+            "volume with `uvlm inspect`; if it is sound, the encoder has diverged."
+        )
+    return halved

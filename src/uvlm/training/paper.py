@@ -1,0 +1,196 @@
+"""The runs of the paper's tables by name, each a line away from another.
+
+    ct_rate/seg_fl-cls-rep+sc
+    dataset tasks in order   what differs
+
+The last task is the one the recipe trains. Those before it name the recipe whose bundle it starts
+from, here `ct_rate/seg_fl-cls`. Without a variant the encoder is frozen in report runs, nothing is
+injected, 384 visual tokens enter, and the decoder is the one of 0.1B from scratch: the reading of
+Table 5 that its numbers allow. The paper leaves open how long runs take; lengths are the authors'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from uvlm.errors import BundleError, ConfigError
+from uvlm.models.config import (
+    ClassificationConfig,
+    DecoderConfig,
+    InjectionConfig,
+    PretrainedConfig,
+    ReportConfig,
+    SegmentationConfig,
+    authors,
+)
+from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
+from uvlm.training.config import LossConfig, RunConfig
+from uvlm.training.recipes import classification, report, segmentation
+
+__all__ = ["check_start", "earlier_recipe", "paper_run"]
+
+SCOPES = {"seg_c": "coarse", "seg_cl": "coarse+lesions", "seg_fl": "fine+lesions"}
+"""Task of a name -> what `uvlm prepare ... --scopes` calls its classes."""
+
+LABELS = {"ct_rate": CT_RATE_LABELS, "abdomen_atlas": ABDOMEN_LABELS}
+
+OWN_VOCABULARY = 8192
+"""Entries proposed where the paper's tokenizer is not at hand."""
+
+
+def paper_run(name: str) -> RunConfig:
+    """The run called `name`, one of `registry.PAPER_ROWS`."""
+    dataset, tasks, variants = _parts(name)
+    if tasks[-1] == "cls":
+        config = classification()
+        config = replace(config, model=ClassificationConfig(classes=LABELS[dataset]))
+    elif tasks[-1] == "rep":
+        config = _frozen_report()
+    else:
+        config = segmentation()
+        config = replace(config, model=SegmentationConfig(classes=_classes(dataset, tasks[-1])))
+    for variant in variants:
+        config = VARIANTS[variant](config)
+    return config
+
+
+def _frozen_report() -> RunConfig:
+    """Row 7 of Table 5: what the other report runs differ from."""
+    # The vocabulary is Qwen3's, as in the paper: three quarters of the 0.1B.
+    model = ReportConfig(decoder=DecoderConfig(), injection=InjectionConfig(layers=()))
+    return replace(report(), model=model)
+
+
+def _injected(run: RunConfig) -> RunConfig:
+    """SC: stage N-j+1 enters before layer j (Eq. 5)."""
+    injection = replace(_report(run).injection, layers=None)
+    return replace(run, model=replace(_report(run), injection=injection))
+
+
+def _more_tokens(run: RunConfig) -> RunConfig:
+    """VT 3,072: the stage before the deepest gives the visual tokens."""
+    injection = replace(_report(run).injection, reference_stage=-2)
+    return replace(run, model=replace(_report(run), injection=injection))
+
+
+def _lora(run: RunConfig) -> RunConfig:
+    """Q4B-L: low-rank adapters on Qwen3-4B."""
+    model = replace(_report(run), decoder=PretrainedConfig(tuning="lora"))
+    return replace(run, model=model, loop=replace(run.loop, activation_checkpointing=True))
+
+
+def _full(run: RunConfig) -> RunConfig:
+    """Q4B-F: all weights of Qwen3-4B."""
+    return replace(_lora(run), model=replace(_report(run), decoder=PretrainedConfig(tuning="full")))
+
+
+def _unfrozen(run: RunConfig) -> RunConfig:
+    """No Frz: the encoder learns on, at a tenth of the rate."""
+    return replace(run, optim=replace(run.optim, encoder_lr=0.1))
+
+
+def _authors(run: RunConfig) -> RunConfig:
+    """As the published code trains: its network, its loss over the prompt, one study per step."""
+    model = _report(run)
+    if model.injection.layers == ():  # as shipped; with injection, eight as in the paper
+        model = replace(model, decoder=DecoderConfig(layers=5))
+    data = replace(run.data, batch_size=1)
+    return replace(run, model=authors(model), loss=LossConfig(prompt=True), data=data)
+
+
+VARIANTS: dict[str, Callable[[RunConfig], RunConfig]] = {
+    "sc": _injected,
+    "vt3072": _more_tokens,
+    "q4b_lora": _lora,
+    "q4b_full": _full,
+    "unfrozen": _unfrozen,
+    "authors": _authors,
+}
+"""What follows a `+` in a name."""
+
+
+def earlier_recipe(name: str) -> str | None:
+    """The recipe whose bundle `name` starts from; None for the first task of a chain."""
+    dataset, tasks, _ = _parts(name)
+    return f"{dataset}/{'-'.join(tasks[:-1])}" if len(tasks) > 1 else None
+
+
+def check_start(name: str, config: RunConfig) -> None:
+    """Refuse a run of the paper that lacks what makes it that run.
+
+    Args:
+        name: one of `registry.PAPER_ROWS`
+        config: its settings after those of the command line
+
+    Raises:
+        ConfigError: it starts from no bundle, or from one of another task, or a tokenizer or a
+            base model is missing.
+        BundleError: `init` is no bundle.
+    """
+    before = earlier_recipe(name)
+    if before is not None:
+        _check_init(name, before, config.init)
+    model = config.model
+    if not isinstance(model, ReportConfig):
+        return
+    if isinstance(model.decoder, PretrainedConfig):
+        if model.decoder.base is None:
+            raise ConfigError(
+                f"{name} trains a pretrained model on. Name its folder (the paper: Qwen3-4B) with "
+                "--model.decoder.base."
+            )
+    elif config.tokenizer is None and model.decoder.vocab_size == DecoderConfig().vocab_size:
+        raise ConfigError(
+            f"{name} has the vocabulary of the paper, the {model.decoder.vocab_size:,} entries of "
+            "Qwen3. Give its tokenizer.json with --tokenizer, or learn a vocabulary from the "
+            f"reports with --model.decoder.vocab-size {OWN_VOCABULARY}."
+        )
+
+
+def _check_init(name: str, before: str, init: Path | None) -> None:
+    """The bundle a chain goes on from has learned the task before, and no later one."""
+    from uvlm.models.bundle_files import PARTS, read_bundle_info
+
+    if init is None:
+        dataset, tasks, _ = _parts(name)
+        raise ConfigError(
+            f"{name} starts from what {before} has learned. Train {before} first and give its "
+            f"bundle with --init; from nothing, it would be {dataset}/{tasks[-1]}."
+        )
+    if not init.is_dir():  # a checkpoint file holds one task, and says so when it is read
+        return
+    parts = read_bundle_info(init).parts
+    wanted = "classification" if before.endswith("cls") else "segmentation"
+    last = [part for part in PARTS if part in parts][-1]
+    if last != wanted:
+        raise BundleError.about(
+            init,
+            f"its last part is {last}; {name} starts from a {wanted} part",
+            f"Give the bundle of {before}.",
+        )
+
+
+def _parts(name: str) -> tuple[str, list[str], list[str]]:
+    """(dataset, tasks, variants)"""
+    dataset, rest = name.split("/")
+    tasks, *variants = rest.split("+")
+    return dataset, tasks.split("-"), variants
+
+
+def _classes(dataset: str, task: str) -> tuple[str, ...]:
+    """Names of the classes, the first with value 1; imported late, the tables are long."""
+    if dataset == "ct_rate":
+        from uvlm.preprocessing.sources.rexgrounding_classes import scope_named
+
+        return tuple(scope_named(SCOPES[task]).classes)
+    from uvlm.preprocessing.sources.abdomen_classes import scopes_of
+
+    (scope,) = scopes_of([SCOPES[task]])
+    return tuple(scope.classes)
+
+
+def _report(run: RunConfig) -> ReportConfig:
+    assert isinstance(run.model, ReportConfig)
+    return run.model

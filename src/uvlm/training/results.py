@@ -1,0 +1,90 @@
+"""What a run leaves: the bundle at its end, and the best one so far while it goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from uvlm.models.bundle import Part, save_bundle
+from uvlm.models.bundle_files import Split
+from uvlm.models.config import ClassificationConfig, JointConfig, ReportConfig, SegmentationConfig
+from uvlm.models.joint import JointModel
+from uvlm.training.build import build_model
+from uvlm.training.session import Session
+from uvlm.training.weights import write_weights
+
+__all__ = ["replace_bundle", "tidy", "whole_model", "write_bundle"]
+
+
+def whole_model(session: Session, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A model of one process with these weights."""
+    model, _ = build_model(session)
+    write_weights(model, weights)
+    return model
+
+
+def write_bundle(
+    session: Session, folder: Path, model: nn.Module, metrics: Mapping[str, Any]
+) -> Path:
+    """The new parts beside the earlier ones; `model` is in eval mode afterwards."""
+    earlier = session.earlier
+    parts = dict(earlier.parts) if earlier else {}
+    modules = dict(earlier.modules) if earlier else {}
+    model.eval()
+    for task, config, module in _trained(session, model):
+        parts[task] = _part(session, task, config, metrics)
+        modules[task] = module
+    tokenizer = session.tokenizer or (earlier.tokenizer if earlier else None)
+    prompt = session.prompt or (earlier.prompt if earlier else None)
+    return save_bundle(folder, parts, modules, tokenizer, prompt)
+
+
+def replace_bundle(
+    session: Session, folder: Path, model: nn.Module, metrics: Mapping[str, Any]
+) -> None:
+    """As `write_bundle`, in place of an earlier bundle of this run."""
+    aside = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    write_bundle(session, aside, model, metrics)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(aside, folder)
+
+
+def tidy(out: Path) -> None:
+    """Remove what a killed run had begun to write beside its final names."""
+    for pattern in (".config.json.*.tmp", ".handover.json.*.tmp", ".bundle.*.tmp", ".best*"):
+        for path in out.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _trained(session: Session, model: nn.Module) -> list[tuple[str, Any, nn.Module]]:
+    """(part, its configuration, its module) of what the run trained."""
+    config = session.model_config
+    if isinstance(config, JointConfig):
+        assert isinstance(model, JointModel)
+        parts = model.parts()
+        return [
+            ("classification", config.classification, parts["classification"]),
+            ("report", config.report, parts["report"]),
+        ]
+    assert isinstance(config, (SegmentationConfig, ClassificationConfig, ReportConfig))
+    return [(session.config.task, config, model)]
+
+
+def _part(session: Session, task: str, config: Any, metrics: Mapping[str, Any]) -> Part:
+    data = session.config.data
+    return Part(
+        task=task,
+        config=config,
+        spec=session.studies.spec,
+        region=session.studies.region,
+        trained_on=session.studies.trained_on,
+        patch=data.patch if task == "segmentation" else None,
+        metrics=dict(metrics),
+        split=Split(val_fraction=data.val_fraction),
+    )

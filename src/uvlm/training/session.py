@@ -1,0 +1,291 @@
+"""What a run is made from, read and checked before anything is written: studies, tokenizer, earlier
+bundle, bank, and the processes it runs in."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+
+from uvlm.data.bank import Bank
+from uvlm.data.dataset import Encode
+from uvlm.data.studies import Need, Studies, load_studies
+from uvlm.errors import ConfigError
+from uvlm.models.bundle import Bundle, load_bundle
+from uvlm.models.bundle_files import Split
+from uvlm.models.config import (
+    ClassificationConfig,
+    JointConfig,
+    PretrainedConfig,
+    ReportConfig,
+    SegmentationConfig,
+)
+from uvlm.models.handover import check_split
+from uvlm.models.pretrained_base import base_tokenizer, read_base
+from uvlm.text.prompts import AUTHORS_PROMPT, DEFAULT_PROMPT, build_example, spacing_sentence
+from uvlm.text.tokenizer import Tokenizer, train_tokenizer
+from uvlm.training.config import ModelConfig, RunConfig, TaskName
+from uvlm.training.tasks.classification import ClassificationTask
+from uvlm.training.tasks.joint import JointTask
+from uvlm.training.tasks.report import ReportTask
+from uvlm.training.tasks.segmentation import SegmentationTask
+from uvlm.training.weights import divided
+
+__all__ = ["NEED", "Session", "open_session", "report_config"]
+
+log = logging.getLogger(__name__)
+
+NEED: dict[TaskName, tuple[Need, ...]] = {
+    "segmentation": SegmentationTask.need,
+    "classification": ClassificationTask.need,
+    "report": ReportTask.need,
+    "joint": JointTask.need,
+}
+"""What a study must have for each task."""
+
+PATIENCE = timedelta(hours=6)
+"""How long processes wait for the main one, which validates and writes alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """The parts of a run that its steps, its validation and its bundle share."""
+
+    config: RunConfig
+    out: Path
+    studies: Studies
+    tokenizer: Tokenizer | None
+    model_config: ModelConfig
+    earlier: Bundle | None
+    bank: Bank | None
+    accelerator: Accelerator
+
+    @property
+    def pad_id(self) -> int:
+        return self.tokenizer.pad_id if self.tokenizer else 0
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder stays as it is."""
+        return self.config.optim.encoder_lr == 0
+
+    @property
+    def prompt(self) -> str | None:
+        """The constant text before every report."""
+        report = report_config(self.model_config)
+        if report is None:
+            return None
+        return AUTHORS_PROMPT if report.mask == "authors" else DEFAULT_PROMPT
+
+    @property
+    def encode(self) -> Encode | None:
+        """Report to tokens, for runs that learn reports."""
+        if self.tokenizer is None or self.prompt is None:
+            return None
+        return partial(build_example, self.tokenizer, self.prompt)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run must have in common with the one that resumes it, its settings aside."""
+        report = report_config(self.model_config)
+        base = report.decoder if report else None
+        return {
+            "studies, labels and reports": self.studies.digest,
+            "processes": self.accelerator.num_processes,
+            "weights divided by": _divided_by(self.accelerator),
+            "initial bundle": self.earlier.fingerprint if self.earlier else None,
+            "feature bank": self.bank.fingerprint if self.bank else None,
+            "base model": base.fingerprint if isinstance(base, PretrainedConfig) else None,
+            "tokenizer": _tokenizer_digest(self.tokenizer),
+        }
+
+
+def _divided_by(accelerator: Accelerator) -> str | None:
+    """FSDP and DeepSpeed write checkpoints of their own."""
+    return str(accelerator.distributed_type.value) if divided(accelerator) else None
+
+
+def report_config(model: ModelConfig) -> ReportConfig | None:
+    """The decoder's part of a network, if it has one."""
+    if isinstance(model, JointConfig):
+        return model.report
+    return model if isinstance(model, ReportConfig) else None
+
+
+def open_session(config: RunConfig, out: Path) -> Session:
+    """Read all that the run needs.
+
+    Raises:
+        ConfigError, CatalogError, BundleError, InputError: it cannot be used.
+    """
+    model = _read_base(config.model)
+    earlier = load_bundle(config.init, base=_base(model)) if config.init else None
+    if earlier is not None:
+        check_split(earlier, Split(val_fraction=config.data.val_fraction))
+    studies = load_studies(config.data, NEED[config.task])
+    accelerator = _accelerator(config)
+    tokenizer = _tokenizer(config, model, studies)
+    return Session(
+        config=config,
+        out=out,
+        studies=studies,
+        tokenizer=tokenizer,
+        model_config=_complete(model, studies, tokenizer),
+        earlier=earlier,
+        bank=Bank.open(config.data.bank) if config.data.bank else None,
+        accelerator=accelerator,
+    )
+
+
+def _accelerator(config: RunConfig) -> Accelerator:
+    # A process may train more than once, with another precision each time.
+    AcceleratorState._reset_state()
+    precision = config.loop.precision
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    # Several processes without an accelerator would otherwise not hear of each other.
+    cpu = config.loop.device == "cpu" or (world > 1 and not torch.accelerator.is_available())
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=cpu,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
+    except ValueError as error:
+        raise ConfigError(f"loop.precision {precision} cannot be used here: {error}") from error
+    # Without a GPU, Accelerate would say nothing and compute in 32 bits.
+    if precision == "fp16" and accelerator.scaler is None:
+        raise ConfigError("loop.precision fp16 needs a GPU; choose bf16 or no.")
+    _check_processes(accelerator, world)
+    if accelerator.distributed_type is DistributedType.DEEPSPEED:
+        _set_deepspeed(accelerator, config)
+    return accelerator
+
+
+def _check_processes(accelerator: Accelerator, world: int) -> None:
+    if accelerator.num_processes != world:
+        raise ConfigError(
+            f"{world} processes were started, but {accelerator.num_processes} work together; on "
+            "CPUs add --loop.device cpu."
+        )
+    launched_alone = (
+        os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+        and "MASTER_PORT" in os.environ
+        and "LOCAL_RANK" not in os.environ
+        and world == 1
+    )
+    if launched_alone:
+        log.warning(
+            "`accelerate launch --cpu` starts several processes only with MPI; this is one alone. "
+            "Use `torchrun --nproc-per-node N -m uvlm.cli.main train ... --loop.device cpu`."
+        )
+
+
+def _set_deepspeed(accelerator: Accelerator, config: RunConfig) -> None:
+    """Its own configuration file leaves to us what the run's settings say."""
+    if config.optim.ema > 0:
+        raise ConfigError("optim.ema needs whole weights; use DDP or FSDP, not DeepSpeed.")
+    plugin: Any = accelerator.state.deepspeed_plugin
+    plugin.deepspeed_config |= {
+        "train_micro_batch_size_per_gpu": config.data.batch_size,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": config.optim.clip,
+        "zero_allow_untested_optimizer": True,
+    }
+
+
+def _read_base(model: ModelConfig) -> ModelConfig:
+    """Fill in what only the folder of a pretrained decoder knows."""
+    report = report_config(model)
+    if report is None or not isinstance(report.decoder, PretrainedConfig):
+        return model
+    report = replace(report, decoder=read_base(report.decoder))
+    return replace(model, report=report) if isinstance(model, JointConfig) else report
+
+
+def _base(model: ModelConfig) -> Path | None:
+    """Folder of the pretrained decoder; an earlier bundle may hold adapters of it too."""
+    decoder = getattr(report_config(model), "decoder", None)
+    return decoder.base if isinstance(decoder, PretrainedConfig) else None
+
+
+def _tokenizer(config: RunConfig, model: ModelConfig, studies: Studies) -> Tokenizer | None:
+    report = report_config(model)
+    if report is None:
+        return None
+    if isinstance(report.decoder, PretrainedConfig):
+        if config.tokenizer is not None:
+            raise ConfigError("a pretrained decoder brings its tokenizer; leave --tokenizer unset.")
+        assert report.decoder.base is not None
+        return base_tokenizer(report.decoder.base)
+    if config.tokenizer is not None:
+        return Tokenizer.load(config.tokenizer)
+    reports = [row.report or "" for row in studies.train]
+    # Every sequence begins with the prompt: unless its words are learned with the reports', a
+    # small vocabulary spells it out, a third of the sequence.
+    words = re.sub(r"<\|.*?\|>", " ", DEFAULT_PROMPT)
+    if report.spacing:
+        words += spacing_sentence((320, 512, 512), (1.25, 0.75, 0.75))
+    prompts = [words] * len(reports)
+    return train_tokenizer(reports + prompts, report.decoder.vocab_size)
+
+
+def _tokenizer_digest(tokenizer: Tokenizer | None) -> str | None:
+    if tokenizer is None:
+        return None
+    return hashlib.sha256(tokenizer.to_json().encode()).hexdigest()[:16]
+
+
+def _complete(model: ModelConfig, studies: Studies, tokenizer: Tokenizer | None) -> ModelConfig:
+    """Fill in what only the catalog and the tokenizer know."""
+    if isinstance(model, JointConfig):
+        return replace(
+            model,
+            classification=_with_classes(model.classification, studies.labels),
+            report=_with_tokens(model.report, studies, tokenizer),
+        )
+    if isinstance(model, ReportConfig):
+        return _with_tokens(model, studies, tokenizer)
+    if isinstance(model, SegmentationConfig):
+        return _with_classes(model, studies.classes)
+    return _with_classes(model, studies.labels)
+
+
+def _with_tokens(
+    model: ReportConfig, studies: Studies, tokenizer: Tokenizer | None
+) -> ReportConfig:
+    assert tokenizer is not None
+    decoder = model.decoder
+    if not isinstance(decoder, PretrainedConfig):
+        decoder = replace(decoder, vocab_size=tokenizer.vocab_size)
+    return replace(
+        model,
+        shape=studies.spec.shape,
+        decoder=decoder,
+        vision_start_id=tokenizer.vision_start_id,
+        vision_end_id=tokenizer.vision_end_id,
+    )
+
+
+Classes = TypeVar("Classes", SegmentationConfig, ClassificationConfig)
+
+
+def _with_classes(model: Classes, found: tuple[str, ...]) -> Classes:
+    if model.classes not in ((), found):
+        first = next((c for c in model.classes if c not in found), "in another order")
+        raise ConfigError(
+            f"model.classes are {len(model.classes)} ({first}, ...), the catalog has {len(found)} "
+            f"({', '.join(found[:3])}, ...). Give the catalog this run is for, or take its classes "
+            "with --model.classes and no value."
+        )
+    return replace(model, classes=found)

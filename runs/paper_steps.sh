@@ -7,9 +7,12 @@ VOCABULARY=(--model.decoder.vocab-size 8192)
 
 say() { printf '\n== %s\n' "$*"; }
 
+mark() { echo "$OUT/.done/${1//\//.}"; } # of step NAME: there when it is done
+
 # step NAME COMMAND...: run once and remember that it is done.
 step() {
-    local name=$1 mark=$OUT/.done/${1//\//.} start=$SECONDS
+    local name=$1 mark start=$SECONDS
+    mark=$(mark "$name")
     shift
     if [[ -e $mark ]]; then
         say "$name: done before, $(<"$mark") s"
@@ -86,7 +89,7 @@ train() {
 learn() {
     local start bank
     start=$(before "$1")
-    [[ -z $start ]] || learn "$start"
+    [[ -z $start || -e $(mark "train $start") ]] || learn "$start"
     bank=$(bank_of "$1")
     [[ -z $bank ]] || step "features ${bank#"$OUT/banks/"}" look "$1"
     step "train $1" train "$1"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.inference.bundle_factory import write_ct
 from tests.models.weights.published import (
+    LABELS,
     Published,
     dataset,
     plans,
@@ -33,6 +36,20 @@ def test_a_published_checkpoint_becomes_a_bundle(
     assert bundle.prompt == AUTHORS_PROMPT
     assert bundle.parts["report"].config.decoder.rotary == "authors"
     assert bundle.modules["report"].encoder is bundle.modules["classification"].encoder
+
+
+@pytest.mark.parametrize("imported", [True, False], ids=["bundle", "checkpoint itself"])
+def test_it_writes_reports_and_probabilities_for_a_ct(tmp_path: Path, imported: bool) -> None:
+    model = Published(mode="both").save(tmp_path / "fold_0" / "checkpoint_best.pth")
+    tokenizer().save(model.parent)
+    if imported:
+        assert main(["import", str(model), "--out", str(tmp_path / "bundle")]) == 0
+        model = tmp_path / "bundle"
+    ct, out = write_ct(tmp_path / "ct.nii.gz"), tmp_path / "out"
+    arguments = ["report", str(ct), "--model", str(model), "--out", str(out)]
+    assert main([*arguments, "--max-new-tokens", "8", "--device", "cpu"]) == 0
+    content = json.loads((out / "ct.json").read_text())
+    assert set(content["probabilities"]) == set(LABELS)
 
 
 def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

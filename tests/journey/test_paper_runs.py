@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.tiny_base import tiny_base
 from uvlm.registry import DATASETS, PAPER_ROWS
 from uvlm.training.paper import SCOPES, earlier_recipe
 from uvlm.training.recipes import recipe
@@ -21,7 +22,7 @@ MAIN = {
     "abdomen_atlas": "abdomen_atlas/seg_cl-cls-rep+sc",
 }
 ABLATIONS = {
-    "ct_rate": ("ct_rate/rep",),
+    "ct_rate": ("ct_rate/rep", "ct_rate/seg_fl-cls-rep+q4b_lora"),
     "abdomen_atlas": ("abdomen_atlas/seg_c",),
 }
 
@@ -90,7 +91,9 @@ def test_without_the_data_the_script_says_what_to_give(dataset, tmp_path):
 def test_the_procedure_runs_on_synthetic_studies(dataset, tmp_path):
     pytest.importorskip("pycocoevalcap")
     script, more = str(ROOT / "runs" / f"{dataset}.sh"), ABLATIONS[dataset]
-    done = bash(script, *more, folder=tmp_path, TINY="1", OUT="trial")
+    (tmp_path / "base").mkdir()
+    tiny_base(tmp_path / "base", positions=4096)
+    done = bash(script, *more, folder=tmp_path, TINY="1", OUT="trial", BASE="base")
     assert done.returncode == 0, done.stderr[-3000:]
     for name in (MAIN[dataset], *more):
         card = json.loads((tmp_path / "trial/scores" / name / "scorecard.json").read_text())
@@ -101,7 +104,16 @@ def test_the_procedure_runs_on_synthetic_studies(dataset, tmp_path):
     again = bash(script, folder=tmp_path, TINY="1", OUT="trial")
     assert again.returncode == 0, again.stderr[-3000:]
     assert "took" not in again.stdout
-    assert again.stdout.count("done before") >= 8
+    steps = {"ct_rate": 8, "abdomen_atlas": 7}[dataset]
+    assert again.stdout.count("done before") == steps
+
+
+def test_a_pretrained_row_without_its_model_says_what_to_give(tmp_path):
+    name = "ct_rate/seg_cl-cls-rep+q4b_lora"
+    command = f'OUT=out TINY= DATASET=x; catalog_of() {{ :; }}; . "$0"; arguments {name}'
+    done = bash("-c", command, str(ROOT / "runs" / "paper_steps.sh"), folder=tmp_path)
+    assert done.returncode != 0
+    assert f"{name} needs the folder of Qwen3-4B" in done.stderr
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uvlm.models.config import DecoderConfig
+from uvlm.models.decoder import Decoder
 from uvlm.models.losses import answer_cross_entropy
 
 ROWS, WIDTH, VOCABULARY = 10, 6, 17
@@ -31,7 +33,8 @@ def test_loss_and_gradients_are_those_of_all_rows_at_once(parts, chunk, smoothin
     torch.testing.assert_close(found, expected)
 
 
-def test_no_more_rows_than_a_chunk_meet_the_head(parts):
+@pytest.mark.parametrize("gradient", [True, False])
+def test_each_row_meets_the_head_once_and_no_more_than_a_chunk_together(parts, gradient):
     hidden, head, targets = parts
     seen: list[int] = []
 
@@ -39,23 +42,48 @@ def test_no_more_rows_than_a_chunk_meet_the_head(parts):
         seen.append(len(rows))
         return head(rows)
 
-    answer_cross_entropy(hidden, counted, targets, chunk=4).backward()
-    assert max(seen) == 4
-    # Each chunk forward, and again on the way back.
-    assert sorted(seen) == [2, 2, 4, 4, 4, 4]
+    with torch.set_grad_enabled(gradient):
+        loss = answer_cross_entropy(hidden, counted, targets, chunk=4)
+    assert seen == [4, 4, 2]
+    assert loss.requires_grad == gradient
 
 
-def test_nothing_is_computed_again_without_a_gradient(parts):
+def test_gradients_are_scaled_by_what_follows(parts):
     hidden, head, targets = parts
-    calls: list[int] = []
+    expected = torch.autograd.grad(
+        F.cross_entropy(head(hidden), targets) * 3, (hidden, head.weight)
+    )
+    loss = answer_cross_entropy(hidden, head, targets, chunk=4) / ROWS * 3
+    torch.testing.assert_close(torch.autograd.grad(loss, (hidden, head.weight)), expected)
 
-    def counted(rows: Tensor) -> Tensor:
-        calls.append(len(rows))
-        return head(rows)
 
-    with torch.no_grad():
-        answer_cross_entropy(hidden, counted, targets, chunk=4)
-    assert calls == [4, 4, 2]
+def test_frozen_heads_and_frozen_rows(parts):
+    hidden, head, targets = parts
+    head.requires_grad_(False)
+    answer_cross_entropy(hidden, head, targets, chunk=4).backward()
+    assert hidden.grad is not None
+    assert head.weight.grad is None
+    head.requires_grad_(True)
+    answer_cross_entropy(hidden.detach(), head, targets, chunk=4).backward()
+    assert head.weight.grad is not None
+
+
+def test_a_weight_used_before_and_in_the_head_gets_both_gradients():
+    torch.manual_seed(0)
+    decoder = Decoder(DecoderConfig(vocab_size=50, layers=1, width=8, heads=2, ffn=8))
+    ids, targets = torch.tensor([1, 2, 3]), torch.tensor([2, 3, 4])
+
+    def gradient(chunk: int | None) -> list[Tensor]:
+        decoder.zero_grad()
+        hidden = decoder.embedding(ids)
+        if chunk is None:
+            loss = F.cross_entropy(decoder.head(hidden), targets, reduction="sum")
+        else:
+            loss = answer_cross_entropy(hidden, decoder.head, targets, chunk=chunk)
+        loss.backward()
+        return [p.grad.clone() for p in decoder.parameters() if p.grad is not None]
+
+    torch.testing.assert_close(gradient(2), gradient(None))
 
 
 def test_logits_in_16_bits_are_summed_in_32(parts):
@@ -64,14 +92,14 @@ def test_logits_in_16_bits_are_summed_in_32(parts):
         loss = answer_cross_entropy(hidden, head, targets, chunk=4)
     assert loss.dtype == torch.float32
     plain = F.cross_entropy(head(hidden), targets, reduction="sum")
-    assert float(loss) == pytest.approx(float(plain), rel=0.02)
+    assert loss.item() == pytest.approx(plain.item(), rel=0.02)
 
 
 def test_no_row_is_no_loss_and_a_gradient_of_zeros(parts):
     hidden, head, targets = parts
     loss = answer_cross_entropy(hidden[:0], head, targets[:0])
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert head.weight.grad is not None
     assert not head.weight.grad.any()
 

@@ -112,4 +112,5 @@ def test_an_unknown_layout_is_refused_and_a_failing_one_leaves_nothing(tmp_path,
 
 
 def test_every_layout_has_its_writer():
-    assert set(LAYOUTS) == {"ct-rate-v1", "rexgrounding", "bimcv-r", "radgenome", "folder"}
+    others = {"rexgrounding", "bimcv-r", "radgenome", "folder", "nnunet-raw"}
+    assert set(LAYOUTS) == {"ct-rate-v1", *others}

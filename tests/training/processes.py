@@ -65,6 +65,8 @@ def _child(
 
     torch.set_num_threads(1)
     os.environ |= environment
+    if "ACCELERATE_USE_FSDP" in environment:
+        _divide_on_cpu()
     os.environ["OMP_NUM_THREADS"] = "1"
     assert config.out is not None
     changes = Changes(config.out, fatal)
@@ -77,17 +79,29 @@ def _child(
         raise
 
 
+def _divide_on_cpu() -> None:
+    """Accelerate divides weights over GPUs only; gloo can do it as well. Say that these are
+    GPUs, once the way to talk is chosen."""
+    from accelerate.state import PartialState
+    from accelerate.utils import DistributedType
+
+    PartialState(cpu=True)
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
 def train_in_processes(
     config: RunConfig,
     *,
     resume: bool = False,
     processes: int = 1,
     kill: tuple[int, int] | None = None,
+    environment: dict[str, str] | None = None,
 ) -> list[str] | None:
     """Run `train` and return the main process's changes to the folder; None if it was killed.
 
     Args:
         kill: (process, change before which it is killed); the others are killed with it
+        environment: variables to add, as a launcher would
 
     Raises:
         whatever a process raised.
@@ -98,19 +112,20 @@ def train_in_processes(
         port = free.getsockname()[1]
     children, receivers = [], []
     for rank in range(processes):
-        environment = {
+        variables = {
             "RANK": str(rank),
             "LOCAL_RANK": str(rank),
             "WORLD_SIZE": str(processes),
             "LOCAL_WORLD_SIZE": str(processes),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
+            **(environment or {}),
         }
         receiver, sender = context.Pipe(duplex=False)
         fatal = kill[1] if kill and kill[0] == rank else None
         child = context.Process(
             target=_child,
-            args=(config, resume, environment if processes > 1 else {}, fatal, sender),
+            args=(config, resume, variables if processes > 1 else {}, fatal, sender),
         )
         child.start()
         sender.close()

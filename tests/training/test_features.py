@@ -23,9 +23,11 @@ from uvlm.data.dataset import Draw, StudyDataset
 from uvlm.errors import BundleError, ConfigError, InputError, MemoryExhaustedError
 from uvlm.models.config import InjectionConfig
 from uvlm.models.encoder import Encoder
+from uvlm.training import encoding
 from uvlm.training import features as module
 from uvlm.training.config import RunConfig
-from uvlm.training.features import encoder_fingerprint, fill_bank
+from uvlm.training.encoding import Pooler, Records, encoder_fingerprint
+from uvlm.training.features import fill_bank
 from uvlm.training.run import train
 
 Build = Callable[[str], RunConfig]
@@ -96,9 +98,9 @@ def test_features_are_those_of_the_encoder_in_half_precision(run: RunConfig, tmp
     fill_bank(replace(run, out=tmp_path / "bank"))
     bank = Bank.open(tmp_path / "bank")
     torch.manual_seed(run.seed)
-    pooler = module.Pooler(run.model).eval()
+    pooler = Pooler(run.model).eval()
     studies = module.load_studies(run.data, ("report",))
-    records = module.Records(run, studies)
+    records = Records(run, studies)
     for number, row in enumerate((*studies.train, *studies.val)):
         with torch.no_grad():
             expected = pooler(records[number, 0][None])
@@ -156,23 +158,22 @@ def test_processes_share_the_work_and_make_the_same_bank(
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from safetensors import torch as st
-import uvlm.data.bank_files as files, uvlm.training.features as features
+import uvlm.training.features as features
 from uvlm.config import from_dict
 from uvlm.training.config import RunConfig
 
 config = from_dict(RunConfig, json.loads(Path(sys.argv[1]).read_text()))
 features.records_per_shard = lambda key: 3
-at, calls, save = int(sys.argv[2]), [0], files.save_file
+at, calls, sync = int(sys.argv[2]), [0], os.fsync
 
-def save_half(tensors, path):
-    save(tensors, path)
+def sync_half(file):
     calls[0] += 1
     if calls[0] == at:
-        os.truncate(path, os.path.getsize(path) // 2)
+        os.ftruncate(file, os.fstat(file).st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
+    sync(file)
 
-files.save_file = save_half
+os.fsync = sync_half
 features.fill_bank(config)
 """
 
@@ -190,8 +191,8 @@ def test_a_killed_fill_goes_on_where_it_was(run: RunConfig, tmp_path: Path, monk
         Bank.open(tmp_path / "bank")
     small_shards(monkeypatch)
     encoded = []
-    encode = module._encode
-    monkeypatch.setattr(module, "_encode", lambda *args: encoded.append(1) or encode(*args))
+    encode = encoding._encode
+    monkeypatch.setattr(encoding, "_encode", lambda *args: encoded.append(1) or encode(*args))
     fill_bank(config)
     whole = fill_bank(replace(run, out=tmp_path / "whole"))
     total = len(read_index(whole).records)
@@ -203,7 +204,7 @@ def test_filling_a_complete_bank_again_encodes_nothing(run: RunConfig, tmp_path:
     config = replace(run, out=tmp_path / "bank")
     fill_bank(config)
     before = contents(tmp_path / "bank")
-    monkeypatch.setattr(module, "_encode", None)
+    monkeypatch.setattr(encoding, "_encode", None)
     fill_bank(config)
     assert contents(tmp_path / "bank") == before
 
@@ -301,7 +302,7 @@ def test_exhausted_memory_says_what_to_change(run: RunConfig, tmp_path: Path, mo
     def exhausted(self, image_11DHW):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB")
 
-    monkeypatch.setattr(module.Pooler, "forward", exhausted)
+    monkeypatch.setattr(Pooler, "forward", exhausted)
     with pytest.raises(MemoryExhaustedError, match=r"--loop\.precision bf16"):
         fill_bank(replace(run, out=tmp_path / "bank"))
 
@@ -309,10 +310,8 @@ def test_exhausted_memory_says_what_to_change(run: RunConfig, tmp_path: Path, mo
 def test_features_beyond_half_precision_are_refused_by_name(
     run: RunConfig, tmp_path: Path, monkeypatch
 ):
-    forward = module.Pooler.forward
-    monkeypatch.setattr(
-        module.Pooler, "forward", lambda *a: {s: t * 1e9 for s, t in forward(*a).items()}
-    )
+    forward = Pooler.forward
+    monkeypatch.setattr(Pooler, "forward", lambda *a: {s: t * 1e9 for s, t in forward(*a).items()})
     with pytest.raises(InputError, match=r"toy_\d+_1: its features are not finite or too large"):
         fill_bank(replace(run, out=tmp_path / "bank"))
 

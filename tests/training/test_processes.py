@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.data.toy_catalog import SHAPE
 from tests.training.processes import train_in_processes
-from uvlm.errors import InputError, TrainingDivergedError
+from uvlm.errors import ConfigError, InputError, TrainingDivergedError
 from uvlm.models.bundle import load_bundle
 from uvlm.training.config import OptimConfig, RunConfig
 
+PLAIN = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 Build = Callable[[str], RunConfig]
 TASKS = ("segmentation", "classification", "report", "joint")
 
@@ -88,3 +93,74 @@ def test_a_loss_that_is_not_finite_on_one_process_ends_both(tiny_run: Build, tmp
     config = replace(config, optim=replace(config.optim, lr=1e30), out=tmp_path / "run")
     with pytest.raises(TrainingDivergedError, match="for series toy_"):
         train_in_processes(config, processes=2)
+
+
+FSDP = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_TRANSFORMER_CLS_TO_WRAP": "Block",
+    "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+}
+
+
+@pytest.mark.slow
+def test_weights_divided_over_processes_train_and_resume_as_whole_ones(
+    tiny_run: Build, tmp_path: Path
+):
+    config = tiny_run("report")
+    loop = replace(config.loop, best=True)
+    config = replace(config, loop=loop, optim=replace(config.optim, encoder_lr=0.1))
+    one, two = (divided(config, 2 // n, 1, tmp_path / str(n)) for n in (1, 2))
+    one, two = (replace(c, optim=replace(c.optim, ema=0.5)) for c in (one, two))
+    train_in_processes(one)
+    changes = train_in_processes(two, processes=2, environment=FSDP)
+    assert changes is not None
+    assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=0, abs=1e-6)
+    assert worst_difference(tmp_path / "1", tmp_path / "2") < 1e-6
+    broken = replace(two, out=tmp_path / "broken")
+    kill = (0, len(changes) * 2 // 3)
+    assert train_in_processes(broken, processes=2, kill=kill, environment=FSDP) is None
+    train_in_processes(broken, processes=2, resume=True, environment=FSDP)
+    assert worst_difference(tmp_path / "2", tmp_path / "broken") == 0
+
+
+def test_the_first_version_of_fsdp_is_refused(tiny_run: Build, tmp_path: Path):
+    config = replace(tiny_run("report"), out=tmp_path / "run")
+    with pytest.raises(ConfigError, match="fsdp_version: 2"):
+        train_in_processes(config, processes=2, environment={**FSDP, "FSDP_VERSION": "1"})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["torch.distributed.run", "--nproc-per-node", "2"],
+        ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", *PLAIN],
+    ],
+    ids=["torchrun", "accelerate launch"],
+)
+def test_launchers_start_processes_that_work_together(
+    catalog: Path, tmp_path: Path, launcher: list[str]
+):
+    shape = [str(n) for n in SHAPE]
+    command = [sys.executable, "-m", *launcher, "-m", "uvlm.cli.main", "train"]
+    command += ["tiny_classification", "--data.catalog", str(catalog), "--data.shape", *shape]
+    command += ["--data.val-fraction", "0.3", "--model.encoder.strides", "1", "2", "2", "2"]
+    command += ["--loop.steps", "2", "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == [str(tmp_path / "run" / "bundle")]
+    (saved,) = (tmp_path / "run" / "checkpoint").iterdir()
+    assert json.loads((saved / "state.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize("name", ["ddp", "nodes", "fsdp", "deepspeed"])
+def test_the_configuration_files_are_accelerates(name: str):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    root = Path(__file__).resolve().parents[2]
+    found = load_config_from_file(str(root / "runs" / "accelerate" / f"{name}.yaml"))
+    assert found.num_processes >= found.num_machines
+    assert (found.distributed_type.value == "FSDP") == (name == "fsdp")

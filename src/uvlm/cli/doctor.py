@@ -180,8 +180,8 @@ def _rows(found: Estimate, free: Room, speed: tuple[float, str]) -> list[tuple[s
         ("disk", f"{found.disk_gb:.1f} GB{_free(free.disk_gb)}"),
         (
             "time",
-            f"{hours:,.{0 if hours >= 10 else 1}f} h for {found.steps:,} steps of {found.tflop:.2f} TFLOP at "
-            f"{tflops:.2f} TFLOP/s ({source})",
+            f"{hours:,.{0 if hours >= 10 else 1}f} h for {found.steps:,} steps of "
+            f"{found.tflop:.2f} TFLOP at {tflops:.2f} TFLOP/s ({source})",
         ),
     ]
     if found.bank_mb:

@@ -76,8 +76,7 @@ def _dependencies() -> list[Finding]:
             missing.append(f"{name} {version} (at least {least} is needed)")
     if missing:
         return [Finding(state="wrong", what=f"{'; '.join(missing)}: `pip install -U uvlm`")]
-    nnunet = metadata.version("nnunetv2")
-    return [_ok(f"{found} libraries are there, nnU-Net {nnunet} among them")]
+    return [_ok(f"{found} libraries are there, nnU-Net {metadata.version('nnunetv2')} among them")]
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -143,13 +142,13 @@ def _error_of(name: str) -> str:
 
 
 def _resources() -> list[Finding]:
-    rows = []
+    disk = shutil.disk_usage(Path.cwd()).free / 1e9
+    rows = [_room(disk, LITTLE_DISK_GB, "of the disk of this folder")]
     memory = available_gb()
     if memory is not None:
-        gb = memory * GIB_IN_GB
-        state: State = "ok" if gb >= LITTLE_MEMORY_GB else "note"
-        rows.append(Finding(state=state, what=f"{gb:.1f} GB of main memory are free"))
-    disk = shutil.disk_usage(Path.cwd()).free / 1e9
-    state = "ok" if disk >= LITTLE_DISK_GB else "note"
-    rows.append(Finding(state=state, what=f"{disk:.1f} GB are free on the disk of this folder"))
+        rows.append(_room(memory * GIB_IN_GB, LITTLE_MEMORY_GB, "of main memory"))
     return rows
+
+
+def _room(gb: float, little: float, what: str) -> Finding:
+    return Finding(state="ok" if gb >= little else "note", what=f"{gb:.1f} GB {what} are free")

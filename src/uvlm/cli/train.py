@@ -2,6 +2,7 @@
 
 # No postponed annotations here: tyro reads those of a class inside a function.
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,5 +116,6 @@ def main(argv: Sequence[str]) -> int:
     from uvlm.training.run import train
 
     bundle = train(config, resume=resume)
-    print(bundle)
+    if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
+        print(bundle)
     return 0

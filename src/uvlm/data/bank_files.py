@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from isal import isal_zlib
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from uvlm.config import from_dict, to_dict
@@ -195,9 +195,10 @@ def write_shard(
         left.unlink(missing_ok=True)
     beside = folder / f".{final.stem}.{os.getpid()}.tmp"
     try:
-        save_file(tensors, beside)
-        # The name must never be on disk before the content.
-        with beside.open("rb+") as file:
+        with beside.open("wb") as file:
+            file.write(save(tensors))
+            file.flush()
+            # The name must never be on disk before the content.
             os.fsync(file.fileno())
         os.replace(beside, final)
     finally:

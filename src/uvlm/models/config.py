@@ -365,24 +365,15 @@ class JointConfig:
 
 
 def authors(
-    report: ReportConfig,
-    *,
-    skip_stages: int = 2,
-    layers_per_stage: int = 2,
-    gate: bool = False,
+    report: ReportConfig, *, skip_stages: int = 2, layers_per_stage: int = 2, gate: bool = False
 ) -> ReportConfig:
     """`report` with the deviations of the published code, which its checkpoints need.
 
-    The stages enter deepest first, each into `layers_per_stage` layers, between attention and
-    feed-forward block, through one projection per stage; the mask of the visual tokens is off by
-    one position; the rotary table is no rotation. With the defaults six stages make the paper's
-    eight layers. Without injection (`InjectionConfig(layers=())`) the number of layers stays.
-
-    A pretrained decoder gets what the published code gives it: no injection and a causal mask.
-
-    Args:
-        skip_stages: shallow stages that enter nowhere
-        layers_per_stage: decoder layers each of the others enters
+    All but the `skip_stages` shallowest stages enter, deepest first, each into `layers_per_stage`
+    layers, between attention and feed-forward block, through one projection per stage; the mask of
+    the visual tokens is off by one position; the rotary table is no rotation. With the defaults six
+    stages make the paper's eight layers. Without injection (layers=()) the number of layers stays.
+    A pretrained decoder gets what it has there: no injection and a causal mask.
 
     Raises:
         ConfigError: no stage is left, or the reference stage is among those skipped.
@@ -390,25 +381,19 @@ def authors(
     injection = report.injection
     if isinstance(report.decoder, PretrainedConfig):
         return replace(report, injection=replace(injection, layers=()), mask="causal")
-    hidden, layers = 2 * report.decoder.width, report.decoder.layers
+    layers, stages, r = report.decoder.layers, report.encoder.num_stages, report.reference_stage
     pairs: tuple[tuple[int, int], ...] = ()
     if injection.layers != ():
-        stages = report.encoder.num_stages
         _refuse(
-            not 0 <= skip_stages < report.reference_stage or layers_per_stage < 1,
-            f"skip_stages must be 0 to {report.reference_stage - 1} so that the reference stage "
-            f"enters, and layers_per_stage at least 1; got {skip_stages} and {layers_per_stage}.",
+            not 0 <= skip_stages < r or layers_per_stage < 1,
+            f"skip_stages must be 0 to {r - 1} so that the reference stage enters, and "
+            f"layers_per_stage at least 1; got {skip_stages} and {layers_per_stage}.",
         )
         layers = (stages - skip_stages) * layers_per_stage
         pairs = tuple((1 + i, stages - i // layers_per_stage) for i in range(layers))
-    injection = InjectionConfig(
-        reference_stage=injection.reference_stage,
-        layers=pairs,
-        padding="projected",
-        hidden=hidden,
-        place="middle",
-        share=True,
-        gate=gate and bool(pairs),
-    )
+    there = InjectionConfig(
+        reference_stage=injection.reference_stage, layers=pairs, padding="projected",
+        hidden=2 * report.decoder.width, place="middle", share=True, gate=gate and bool(pairs),
+    )  # fmt: skip
     decoder = replace(report.decoder, layers=layers, rotary="authors")
-    return replace(report, injection=injection, decoder=decoder, mask="authors")
+    return replace(report, injection=there, decoder=decoder, mask="authors")

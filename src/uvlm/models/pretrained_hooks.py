@@ -8,7 +8,7 @@ forward, `generate` with its cache) sees the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,21 +24,25 @@ KEY = "uvlm_sight"
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-@dataclass(eq=False)
 class Sight:
-    """What the calls of one block see."""
+    """What the calls of one block see.
 
-    layout: TokenLayout
-    """Its visual part holds for all calls; the number of text tokens follows from each."""
+    No dataclass: FSDP copies those that pass it, and the copies would do the counting.
 
-    plan: VisualPlan | None
-    """Injected in the call that begins the sequence; None for later ones."""
+    Args:
+        layout: its visual part holds for all calls; the number of text tokens follows from each
+        plan: injected in the call that begins the sequence; None for later ones
 
-    expected: int = 0
-    """Layers that should have been reached."""
+    Attributes:
+        expected: layers that should have been reached
+        reached: layers whose hook found the plan
+    """
 
-    reached: int = 0
-    """Layers whose hook found the plan."""
+    def __init__(self, *, layout: TokenLayout, plan: VisualPlan | None) -> None:
+        self.layout = layout
+        self.plan = plan
+        self.expected = 0
+        self.reached = 0
 
     def layout_of(self, length: int) -> TokenLayout:
         return replace(self.layout, num_text=length - self.layout.num_vision - 2)

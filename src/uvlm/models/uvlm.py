@@ -107,7 +107,8 @@ class ReportModel(nn.Module):
         """Embeddings of the whole sequence, `<vision_start> vision <vision_end> text`, and where
         each part sits."""
         ids_B2 = tokens_BT.new_tensor(self.marker_ids).expand(len(tokens_BT), 2)
-        start_B1E, end_B1E = self.decoder.embedding(ids_B2).split(1, dim=1)
-        text_BTE = self.decoder.embedding(tokens_BT)
+        # One look-up: each has a gradient as large as the vocabulary.
+        found_BXE = self.decoder.embedding(torch.cat((ids_B2, tokens_BT), dim=1))
+        start_B1E, end_B1E, text_BTE = found_BXE.tensor_split((1, 2), dim=1)
         embeddings_BLE = torch.cat((start_B1E, plan.prefix, end_B1E, text_BTE), dim=1)
         return embeddings_BLE, plan.layout(tokens_BT.shape[1])

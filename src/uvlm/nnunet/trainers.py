@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import PartialState
 from batchgenerators.utilities.file_and_folder_operations import save_json
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -202,6 +203,7 @@ class nnUNetTrainer_UVLM(nnUNetTrainer):  # type: ignore[misc]
             fold = Path(self.output_folder)
             publish(fold, bundle, type(self).__name__, arguments)
             self.print_to_log_file(f"Bundle: {fold / BUNDLE}")
+        PartialState().wait_for_everyone()  # the others read what the first has written
 
     def perform_actual_validation(self, save_probabilities: bool = False) -> None:
         """All validation studies of the fold; metrics go to validation/summary.json."""

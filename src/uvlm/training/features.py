@@ -8,28 +8,20 @@ Shapes: D H W voxels along z y x, K visual tokens, C channels of a stage.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
-import zlib
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from uvlm.config import config_hash
 from uvlm.data.bank import Bank, missing_shards
 from uvlm.data.bank_files import BankIndex, BankKey, records_per_shard, write_index, write_shard
 from uvlm.data.config import AugmentConfig
-from uvlm.data.dataset import Draw, StudyDataset
 from uvlm.data.studies import Studies, load_studies
-from uvlm.errors import ConfigError, InputError, MemoryExhaustedError
+from uvlm.errors import ConfigError, InputError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.models.align import AlignStages
 from uvlm.models.bundle import load_bundle
@@ -40,53 +32,15 @@ from uvlm.models.handover import check_split, load_encoder
 from uvlm.models.pretrained_base import read_base
 from uvlm.models.uvlm import ReportModel
 from uvlm.training.config import RunConfig
-from uvlm.training.loop import out_of_memory
+from uvlm.training.encoding import Pooler, encoded_records, encoder_fingerprint
 from uvlm.training.tasks.report import ReportTask
 
-__all__ = ["VIEWS", "check_bank", "encoder_fingerprint", "fill_bank"]
+__all__ = ["VIEWS", "check_bank", "fill_bank"]
 
 log = logging.getLogger(__name__)
 
 VIEWS = 4
 """Views of a training study where the run augments: one as it is and three changed ones."""
-
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Pooler(nn.Module):
-    """The part of a report model that a bank replaces."""
-
-    def __init__(self, config: ReportConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = Encoder(config.encoder)
-        with torch.device("meta"):  # pooling uses none of its weights
-            self.align = AlignStages(config)
-
-    def forward(self, image_11DHW: Tensor) -> dict[int, Tensor]:
-        """Stage -> (1, K, C)."""
-        return self.encoder.pooled(image_11DHW, self.align.pool_stage, self.align.stages_used)
-
-
-class Records(Dataset[Tensor]):
-    """Volumes (1, D, H, W) to encode; an index is (study, view)."""
-
-    def __init__(self, config: RunConfig, studies: Studies) -> None:
-        rows = (*studies.train, *studies.val)
-        data = replace(config.data, bank=None, patch=None)
-        self.seed = config.seed
-        self.plain = StudyDataset(rows, data, studies.spec)
-        self.changed = StudyDataset(rows, data, studies.spec, train=True)
-
-    def __getitem__(self, index: tuple[int, int]) -> Tensor:
-        study, view = index
-        series = self.plain.rows[study].series_id
-        # By name: the views of a study must not depend on its place among others.
-        entropy = (self.seed, zlib.crc32(series.encode()), view)
-        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        dataset = self.changed if view else self.plain
-        image: Tensor = dataset[Draw(study, seed)]["image"]
-        return image
 
 
 def fill_bank(
@@ -117,13 +71,13 @@ def fill_bank(
     records = [everything[number * size : (number + 1) * size] for number in todo]
     _check_room(out, index.key, sum(map(len, records)))
     pooler.encoder.to(device)
-    features = _encoded(config, pooler.eval(), studies, records, device)
+    features = encoded_records(config, pooler.eval(), studies, records, device)
     bar = tqdm(total=sum(map(len, records)), desc="features", unit="volume", disable=None)
     with bar:
         for number, shard in zip(todo, records, strict=True):
             made = []
-            for record in shard:
-                made.append(_halved(next(features), record[0]))
+            for _ in shard:
+                made.append(next(features))
                 bar.update()
             write_shard(out, number, index.key, made)
     left = len(missing_shards(out, index))
@@ -150,16 +104,6 @@ def check_bank(bank: Bank, config: RunConfig, model: ReportModel, studies: Studi
     wanted = _key(model.encoder, model.align, studies.spec, augment, config.seed)
     bank.check(wanted, studies.train, studies.val)
     return bank.only(model.align.stages_used)
-
-
-def encoder_fingerprint(encoder: Encoder) -> str:
-    """16 hexadecimal digits that change with any weight or setting of an encoder."""
-    digest = hashlib.sha256(config_hash(encoder.config).encode())
-    for name, tensor in sorted(encoder.state_dict().items()):
-        values = tensor.detach().to("cpu", torch.float32).contiguous()
-        digest.update(f"{name} {tuple(values.shape)}".encode())
-        digest.update(values.numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def _check(
@@ -253,58 +197,3 @@ def _check_room(out: Path, key: BankKey, records: int) -> None:
             "free",
             "Free some room, or begin anew in a folder on a larger disk or with fewer --views.",
         )
-
-
-def _encoded(
-    config: RunConfig,
-    pooler: Pooler,
-    studies: Studies,
-    shards: Sequence[Sequence[tuple[str, int]]],
-    device: torch.device,
-) -> Iterator[dict[int, Tensor]]:
-    """Stage -> (K, C) of each record in order; the next volumes are read meanwhile."""
-    rows = (*studies.train, *studies.val)
-    place = {row.series_id: number for number, row in enumerate(rows)}
-    order = [(place[series], view) for shard in shards for series, view in shard]
-    workers = config.data.workers
-    volumes = DataLoader(
-        Records(config, studies),
-        sampler=order,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=2 if workers else None,
-        pin_memory=device.type == "cuda",
-    )
-    if config.loop.channels_last:
-        pooler.encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    for image_1DHW in volumes:
-        # One at a time: a study's features must not depend on its neighbours.
-        made = _encode(pooler, image_1DHW[None].to(device, non_blocking=True), config)
-        yield {stage: tokens_1KC[0].cpu() for stage, tokens_1KC in made.items()}
-
-
-@torch.inference_mode()
-def _encode(pooler: Pooler, image_11DHW: Tensor, config: RunConfig) -> dict[int, Tensor]:
-    precision = config.loop.precision
-    dtype = DTYPES.get(precision, torch.float32)
-    try:
-        with torch.autocast(image_11DHW.device.type, dtype, enabled=precision != "no"):
-            made: dict[int, Tensor] = pooler(image_11DHW)
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        raise MemoryExhaustedError(
-            f"memory ran out while encoding one volume ({str(error).splitlines()[0]}). The "
-            "finished shards are kept; try --loop.precision bf16, or a GPU with more memory."
-        ) from error
-    return made
-
-
-def _halved(features: dict[int, Tensor], series: str) -> dict[int, Tensor]:
-    halved = {stage: tokens_KC.to(torch.float16) for stage, tokens_KC in features.items()}
-    if not all(tokens_KC.isfinite().all() for tokens_KC in halved.values()):
-        raise InputError(
-            f"{series}: its features are not finite or too large for half precision. Look at the "
-            "volume with `uvlm inspect`; if it is sound, the encoder has diverged."
-        )
-    return halved

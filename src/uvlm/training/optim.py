@@ -34,7 +34,9 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
         return torch.optim.SGD(
             groups, config.lr, momentum=0.99, nesterov=True, weight_decay=config.weight_decay
         )
-    return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
+    # In one pass over memory, where there is such a kernel.
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in trained)
+    return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
 def learning_rate(config: OptimConfig, step: int, steps: int) -> float:

@@ -35,6 +35,9 @@ def write_bundle(
     earlier = session.earlier
     parts = dict(earlier.parts) if earlier else {}
     modules = dict(earlier.modules) if earlier else {}
+    # An encoder without a task is a start only: what was trained from it holds its own.
+    parts.pop("encoder", None)
+    modules.pop("encoder", None)
     model.eval()
     for task, config, module in _trained(session, model):
         parts[task] = _part(session, task, config, metrics)

@@ -45,9 +45,6 @@ class Progress:
     recent: dict[str, list[float]]
     """What the log has collected since its last row."""
 
-    validated: bool = True
-    """Whether `watch` has seen the weights as they are."""
-
 
 def train(config: RunConfig, *, resume: bool = False) -> Path:
     """Train as configured and return the folder of the bundle.
@@ -65,6 +62,8 @@ def train(config: RunConfig, *, resume: bool = False) -> Path:
         return out / "bundle"
     session = open_session(config, out)
     accelerator = session.accelerator
+    if not accelerator.is_main_process:  # which speaks for all
+        logging.getLogger("uvlm").setLevel(logging.WARNING)
     known = replace(config, model=session.model_config)
     check_here(known, accelerator.device.type, accelerator.num_processes)
     try:

@@ -5,18 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
+from accelerate import Accelerator
 
 from uvlm.data.bank import Bank
 from uvlm.data.dataset import Encode
@@ -36,6 +31,7 @@ from uvlm.models.pretrained_base import base_tokenizer, read_base
 from uvlm.text.prompts import AUTHORS_PROMPT, DEFAULT_PROMPT, build_example, spacing_sentence
 from uvlm.text.tokenizer import Tokenizer, train_tokenizer
 from uvlm.training.config import ModelConfig, RunConfig, TaskName
+from uvlm.training.processes import join_processes
 from uvlm.training.tasks.classification import ClassificationTask
 from uvlm.training.tasks.joint import JointTask
 from uvlm.training.tasks.report import ReportTask
@@ -53,9 +49,6 @@ NEED: dict[TaskName, tuple[Need, ...]] = {
     "joint": JointTask.need,
 }
 """What a study must have for each task."""
-
-PATIENCE = timedelta(hours=6)
-"""How long processes wait for the main one, which validates and writes alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +127,7 @@ def open_session(config: RunConfig, out: Path) -> Session:
     if earlier is not None:
         check_split(earlier, Split(val_fraction=config.data.val_fraction))
     studies = load_studies(config.data, NEED[config.task])
-    accelerator = _accelerator(config)
+    accelerator = join_processes(config)
     tokenizer = _tokenizer(config, model, studies)
     return Session(
         config=config,
@@ -146,62 +139,6 @@ def open_session(config: RunConfig, out: Path) -> Session:
         bank=Bank.open(config.data.bank) if config.data.bank else None,
         accelerator=accelerator,
     )
-
-
-def _accelerator(config: RunConfig) -> Accelerator:
-    # A process may train more than once, with another precision each time.
-    AcceleratorState._reset_state()
-    precision = config.loop.precision
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    # Several processes without an accelerator would otherwise not hear of each other.
-    cpu = config.loop.device == "cpu" or (world > 1 and not torch.accelerator.is_available())
-    try:
-        accelerator = Accelerator(
-            mixed_precision=precision,
-            cpu=cpu,
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
-        )
-    except ValueError as error:
-        raise ConfigError(f"loop.precision {precision} cannot be used here: {error}") from error
-    # Without a GPU, Accelerate would say nothing and compute in 32 bits.
-    if precision == "fp16" and accelerator.scaler is None:
-        raise ConfigError("loop.precision fp16 needs a GPU; choose bf16 or no.")
-    _check_processes(accelerator, world)
-    if accelerator.distributed_type is DistributedType.DEEPSPEED:
-        _set_deepspeed(accelerator, config)
-    return accelerator
-
-
-def _check_processes(accelerator: Accelerator, world: int) -> None:
-    if accelerator.num_processes != world:
-        raise ConfigError(
-            f"{world} processes were started, but {accelerator.num_processes} work together; on "
-            "CPUs add --loop.device cpu."
-        )
-    launched_alone = (
-        os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
-        and "MASTER_PORT" in os.environ
-        and "LOCAL_RANK" not in os.environ
-        and world == 1
-    )
-    if launched_alone:
-        log.warning(
-            "`accelerate launch --cpu` starts several processes only with MPI; this is one alone. "
-            "Use `torchrun --nproc-per-node N -m uvlm.cli.main train ... --loop.device cpu`."
-        )
-
-
-def _set_deepspeed(accelerator: Accelerator, config: RunConfig) -> None:
-    """Its own configuration file leaves to us what the run's settings say."""
-    if config.optim.ema > 0:
-        raise ConfigError("optim.ema needs whole weights; use DDP or FSDP, not DeepSpeed.")
-    plugin: Any = accelerator.state.deepspeed_plugin
-    plugin.deepspeed_config |= {
-        "train_micro_batch_size_per_gpu": config.data.batch_size,
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": config.optim.clip,
-        "zero_allow_untested_optimizer": True,
-    }
 
 
 def _read_base(model: ModelConfig) -> ModelConfig:

@@ -249,5 +249,5 @@ def _region(checkpoint: Checkpoint, given: str | None, spec: PreprocessSpec | No
 
 def _trained_on(checkpoint: Checkpoint) -> str:
     name = checkpoint.plans.get("dataset_name") or "an unnamed dataset"
-    epochs = "" if checkpoint.epoch is None else f", {checkpoint.epoch} epochs"
+    epochs = "" if checkpoint.epoch is None else f", epoch {checkpoint.epoch}"
     return f"{name}, by {checkpoint.trainer}{epochs} (imported)"

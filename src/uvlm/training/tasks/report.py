@@ -183,6 +183,9 @@ def _rows_of(plan: VisualPlan, rows: Sequence[int]) -> VisualPlan:
 def _compared(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     """Sameness of what was written, with a word in the log; a warning where it is suspicious."""
     written, references = (sameness(texts) for texts in zip(*pairs, strict=True))
+    metrics = {"reports/identical": written.identical, "reports/similar": written.similar}
+    if len(pairs) < 2:
+        return metrics
     level = logging.INFO
     if written.similar > max(ALARM, references.similar):
         level = logging.WARNING
@@ -197,4 +200,4 @@ def _compared(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
         100 * references.similar,
         "" if level == logging.INFO else "; the model may not be looking at the images",
     )
-    return {"reports/identical": written.identical, "reports/similar": written.similar}
+    return metrics

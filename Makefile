@@ -11,12 +11,13 @@ BENCHMARKS := $(filter-out harness synthetic_ct training_case,$(patsubst benchma
 setup: $(STAMP)
 
 # torchvision arrives with timm; where its binary does not fit the torch build, importing it
-# fails and takes transformers with it, so it goes.
+# fails and takes transformers with it, so it goes. timm, which nothing here needs, goes too:
+# without torchvision it stops the command `accelerate`.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cluster,llm,metrics,dev]'
-	$(BIN)/python -c 'import torchvision' 2>/dev/null || $(BIN)/python -m pip uninstall --quiet --yes torchvision
+	$(BIN)/python -c 'import torchvision' 2>/dev/null || $(BIN)/python -m pip uninstall --quiet --yes torchvision timm
 	touch $(STAMP)
 
 demo: setup

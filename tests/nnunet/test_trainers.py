@@ -227,8 +227,8 @@ def test_two_processes_share_the_plans_batch(folders, catalog):
     plans = planned("cls", catalog)
     assert trained(plans) == 0
     shared = write_plan("cls", NAME, catalogs=[catalog], changes=SMALL, name="Shared").stem
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", "0", "-m", "uvlm.nnunet.train", NAME, "3d_fullres", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "uvlm.nnunet.train", NAME, "3d_fullres", "0"]
     done = subprocess.run(
         [*command, "-p", shared, "-device", "cpu"], capture_output=True, text=True, timeout=300
     )

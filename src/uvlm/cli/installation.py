@@ -95,12 +95,8 @@ def _torch() -> list[Finding]:
     for index in range(torch.cuda.device_count()):
         free, total = (size / 1e9 for size in torch.cuda.mem_get_info(index))
         narrow = "bf16" if torch.cuda.is_bf16_supported() else "no bf16: --loop.precision fp16"
-        rows.append(
-            _ok(
-                f"GPU {index}: {torch.cuda.get_device_name(index)}, {free:.1f} of {total:.1f} GB "
-                f"free, {narrow}"
-            )
-        )
+        name = torch.cuda.get_device_name(index)
+        rows.append(_ok(f"GPU {index}: {name}, {free:.1f} of {total:.1f} GB free, {narrow}"))
     return rows
 
 
@@ -124,8 +120,8 @@ def _torchvision() -> Finding:
 
 def _optional(name: str, purpose: str, extra: str) -> Finding:
     if importlib.util.find_spec(name) is None:
-        how = f"for {purpose}: pip install 'uvlm[{extra}]'"
-        return Finding(state="note", what=f"{name} is not installed; {how}")
+        what = f"{name} is not installed; for {purpose}: pip install 'uvlm[{extra}]'"
+        return Finding(state="note", what=what)
     if error := _error_of(name):
         return Finding(state="wrong", what=f"{name} cannot be imported ({error})")
     return _ok(f"{name} {metadata.version(name)}, for {purpose}")

@@ -22,7 +22,8 @@ from uvlm.models.bundle_files import WEIGHTS
 
 __all__ = ["BUNDLE", "CHECKPOINTS", "RUN", "publish"]
 
-RUN, BUNDLE = "run", "bundle"
+RUN = "run"
+BUNDLE = "bundle"
 CHECKPOINTS = ("checkpoint_best.pth", "checkpoint_final.pth")
 
 

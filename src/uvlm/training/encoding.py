@@ -106,7 +106,7 @@ def encoded_records(
         pin_memory=device.type == "cuda",
     )
     if config.loop.channels_last:
-        pooler.encoder.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        pooler.encoder.channels_last = True
     series = [name for shard in shards for name, _ in shard]
     for name, image_1DHW in zip(series, volumes, strict=True):
         # One at a time: a study's features must not depend on its neighbours.

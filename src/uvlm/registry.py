@@ -9,6 +9,7 @@ __all__ = [
     "CT_RATE_LABELS",
     "DATASETS",
     "DISCLAIMER",
+    "OWN_VOCABULARY",
     "PAPER_ROWS",
     "RECIPES",
     "REGIONS",
@@ -152,18 +153,21 @@ RECIPES: dict[str, tuple[str, str]] = {
     "segmentation": ("uvlm.training.recipes:segmentation", "task 1 at the paper's size"),
     "classification": ("uvlm.training.recipes:classification", "task 2 at the paper's size"),
     "report": ("uvlm.training.recipes:report", "task 3 at the paper's size"),
-    "joint": ("uvlm.training.recipes:joint", "tasks 2 and 3 at once, over one encoder"),
+    "joint": ("uvlm.training.recipes:joint", "tasks 2 and 3 at once"),
     "tiny_segmentation": ("uvlm.training.recipes:tiny_segmentation", "task 1 on a laptop"),
     "tiny_classification": ("uvlm.training.recipes:tiny_classification", "task 2 on a laptop"),
     "tiny_report": ("uvlm.training.recipes:tiny_report", "task 3 on a laptop"),
     "tiny_joint": ("uvlm.training.recipes:tiny_joint", "tasks 2 and 3 at once on a laptop"),
     **{
-        name: ("uvlm.training.paper:paper_run", "; ".join(rows) or "a step of the paper's chains")
+        name: ("uvlm.training.paper:paper_run", "; ".join(rows) or "beside the paper's tables")
         for name, rows in PAPER_ROWS.items()
     },
 }
 """Recipe name -> (module:function returning a RunConfig, one line of help). The function of a run
 of the paper takes the name."""
+
+OWN_VOCABULARY = 8192
+"""Entries of a vocabulary learned from the reports, unless told otherwise."""
 
 DISCLAIMER = "Not for clinical use. Written by a research model; a radiologist must read the study."
 """Stands in every report the package writes."""

@@ -32,7 +32,7 @@ def test_a_bundle_without_segmentation_is_the_users_error(
     assert "no segmentation part" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("spacing", ["0", "-1"])
+@pytest.mark.parametrize("spacing", ["0", "-1", "nan", "inf"])
 def test_an_impossible_spacing_is_refused(tmp_path: Path, spacing: str) -> None:
     arguments = ["export", str(tmp_path), "--to", "nnunet", "--out", str(tmp_path / "o")]
     with pytest.raises(SystemExit) as stop:

@@ -35,6 +35,13 @@ def test_an_unknown_recipe_names_the_nearest(capsys):
     assert main(["features"]) == 2
 
 
+def test_a_run_of_the_paper_without_what_it_starts_from_is_refused(tmp_path: Path, capsys):
+    """As `uvlm train` refuses it, before a bank of an untrained encoder is made."""
+    assert main(["features", "ct_rate/seg_fl-cls-rep", "--out", str(tmp_path / "bank")]) == 2
+    assert "Train ct_rate/seg_fl-cls first" in capsys.readouterr().err
+    assert not (tmp_path / "bank").exists()
+
+
 def test_a_recipe_without_a_frozen_encoder_is_refused(tmp_path: Path, capsys):
     arguments = ["tiny_classification", "--out", str(tmp_path / "bank")]
     assert main(["features", *arguments]) == 2

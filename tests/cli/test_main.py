@@ -6,6 +6,7 @@ import sys
 import types
 
 import pytest
+from torch._utils import ExceptionWrapper
 
 from uvlm import __version__
 from uvlm.cli.main import main
@@ -80,3 +81,17 @@ def test_a_bug_is_not_hidden(monkeypatch):
     command(monkeypatch, ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         main(["inspect", "a"])
+
+
+def test_an_error_of_a_loader_process_is_shown_without_its_traceback(monkeypatch, capsys):
+    """PyTorch raises it again with the other process's traceback as its message."""
+    try:
+        raise ImageError("a.b2nd: cut short. Copy it again:\nit has 3 bytes.")
+    except ImageError:
+        wrapper = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(ImageError) as caught:
+        wrapper.reraise()
+    command(monkeypatch, caught.value)
+    assert main(["inspect", "x"]) == 2
+    expected = "uvlm inspect: a.b2nd: cut short. Copy it again:\nit has 3 bytes.\n"
+    assert capsys.readouterr().err == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -14,15 +15,26 @@ from uvlm.registry import PAPER_ROWS, RECIPES
 def table(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, str]:
     """Recipe -> its line."""
     assert main(["train", "--list", *words]) == 0
-    _, *lines = capsys.readouterr().out.splitlines()
-    return {line.split()[0]: line for line in lines}
+    lines = filter(None, capsys.readouterr().out.splitlines())
+    return {line.split()[0]: line for line in lines if not line.startswith("recipe ")}
 
 
 def test_all_recipes_are_listed_with_their_rows(capsys):
     lines = table(capsys)
     assert list(lines) == list(RECIPES)
     for name, rows in PAPER_ROWS.items():
-        assert all(row in lines[name] for row in rows)
+        assert all(f" {re.sub('Table | Seg.*', '', row)}" in lines[name] for row in rows)
+
+
+def test_the_list_fits_a_terminal_of_100_columns_in_aligned_tables(capsys):
+    assert main(["train", "--list"]) == 0
+    told = capsys.readouterr()
+    assert max(map(len, [*told.out.splitlines(), *told.err.splitlines()])) <= 100
+    tables = told.out.split("\n\n")
+    assert [table.count("\n") for table in tables[:-1]] == [8, 26]
+    heads = [table.splitlines()[0] for table in tables]
+    assert {head.index("params") for head in heads} == {heads[0].index("params")}
+    assert len({len(line) for line in told.out.splitlines() if line}) == 1
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,20 @@ def test_a_value_of_another_type_is_refused(capsys):
 def test_an_impossible_value_is_refused(capsys):
     assert uvlm(["train", "tiny_report", "--data.batch-size", "0"]) == 2
     assert "batch_size" in capsys.readouterr().err
+    assert uvlm(["train", "tiny_report", "--optim.weight-decay", "-1"]) == 2
+    assert "weight_decay" in capsys.readouterr().err
 
 
-def test_an_unknown_recipe_is_refused_with_the_list():
-    with pytest.raises(ConfigError, match="tiny_report"):
+def test_an_unknown_recipe_is_told_where_all_are_listed():
+    with pytest.raises(ConfigError, match=r"no recipe 'huge'.*uvlm train --list"):
         main(["huge"])
+
+
+def test_a_trial_of_a_pretrained_row_asks_for_its_model_before_making_studies(capsys):
+    assert uvlm(["train", "ct_rate/seg_fl-cls-rep+q4b_lora", "--smoke"]) == 2
+    told = capsys.readouterr()
+    assert "--model.decoder.base" in told.err
+    assert "studies" not in told.out
 
 
 def test_a_misspelt_recipe_is_answered_with_the_nearest():

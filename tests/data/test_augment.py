@@ -27,6 +27,22 @@ def test_one_seed_gives_one_sample_and_another_seed_another():
     assert not torch.equal(first, other)
 
 
+def test_a_sample_is_the_same_whatever_the_number_of_threads():
+    """Loader processes have one thread, the training process has many."""
+    large, augment = (32, 64, 64), Augmenter(ALL, (32, 64, 64))
+    volume = torch.randn(1, *large, generator=torch.Generator().manual_seed(0))
+    before = torch.get_num_threads()
+    try:
+        samples = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            samples.append([augment(volume.clone(), None, seed)[0] for seed in range(40)])
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(*samples, strict=True))
+
+
 def test_the_global_random_state_is_put_back():
     torch.manual_seed(1)
     np.random.seed(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from dataclasses import replace
@@ -168,6 +169,19 @@ def test_no_bank_and_a_damaged_index_are_refused(tmp_path: Path, folder: Path):
     (folder / "index.json").write_text('{"format": 9}')
     with pytest.raises(InputError, match="format is 9"):
         Bank.open(folder)
+    (folder / "index.json").write_text("[1]")
+    with pytest.raises(InputError, match="unreadable"):
+        Bank.open(folder)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"per_shard": 0}, {"views": {"s0": 0}}, {"image_bytes": {"s0": 100}}]
+)
+def test_an_index_that_contradicts_itself_is_refused(folder: Path, changes):
+    path = folder / "index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(InputError, match=r"index\.json.*Delete the bank"):
+        Bank.open(folder)
 
 
 def test_going_on_needs_the_same_features_and_studies(folder: Path, index: BankIndex):
@@ -175,7 +189,7 @@ def test_going_on_needs_the_same_features_and_studies(folder: Path, index: BankI
     other = replace(index, key=replace(KEY, encoder="f" * 16))
     with pytest.raises(InputError, match=r"key\.encoder is 0123456789abcdef there, ffff"):
         write_index(folder, other)
-    fewer = replace(index, views={"s0": 3})
+    fewer = replace(index, views={"s0": 3}, image_bytes={"s0": 100})
     with pytest.raises(InputError, match="views of 5 studies there, 1 here"):
         write_index(folder, fewer)
     assert read_index(folder) == index

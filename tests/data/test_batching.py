@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 
 from uvlm.data.batching import DrawSampler, collate, training_sampler
 from uvlm.data.config import DataConfig
-from uvlm.errors import ConfigError
 from uvlm.preprocessing.catalog import Row
 
 
@@ -152,17 +150,8 @@ def test_options_change_the_order_and_only_then():
     assert list(sampler(data={"bucket": True})) != plain
 
 
-def test_lengths_take_the_place_of_the_reports_characters():
-    given = sampler(data={"bucket": True}, lengths=[-n for n in LENGTHS])
-    assert list(given) != list(sampler(data={"bucket": True}))
-    assert list(sampler(data={"bucket": True}, lengths=LENGTHS)) == list(
-        sampler(data={"bucket": True})
-    )
-    with pytest.raises(ValueError, match="expected 11 lengths, got 2"):
-        sampler(data={"bucket": True}, lengths=[1, 2])
-
-
-def test_bucketing_without_reports_is_refused():
-    rows = [*ROWS, replace(ROWS[0], series_id="bare", report=None)]
-    with pytest.raises(ConfigError, match=r"data\.bucket.*bare has none"):
-        training_sampler(rows, DataConfig(bucket=True), seed=0, first=0, last=1)
+def test_bucketing_goes_by_the_length_of_the_reports():
+    assert sampler().lengths is None
+    lengths = sampler(data={"bucket": True}).lengths
+    assert lengths is not None
+    assert lengths.tolist() == LENGTHS

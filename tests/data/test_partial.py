@@ -119,6 +119,14 @@ def test_a_mask_with_a_value_its_catalog_does_not_name_is_refused(catalogs, tmp_
         row.in_run(np.array([0, 2], np.int16))
 
 
+def test_a_class_that_no_training_study_knows_is_refused(catalogs, tmp_path: Path):
+    whole = read_catalog(catalogs[1])
+    held_out = tuple(replace(row, split="valid") for row in whole.rows)
+    write_catalog(replace(whole, path=tmp_path / "catalog.csv", rows=held_out))
+    with pytest.raises(CatalogError, match=r"the class 'vessel': .* all held out"):
+        load((catalogs[0], tmp_path / "catalog.csv"), "mask")
+
+
 def test_reports_of_catalogs_that_differ_need_no_option(catalogs):
     assert load(catalogs, "report", partial=False).labels == ()
 
@@ -142,6 +150,8 @@ def test_balancing_reports_reads_the_labels_too(catalogs):
 @pytest.mark.parametrize("part", ["train", "val"])
 def test_the_digest_changes_with_what_a_study_says(catalogs, part, change):
     studies = load(catalogs[:1], "labels", "report")
+    assert replace(studies, labels=("Nodule", "Other")).digest != studies.digest
+    assert replace(studies, classes=("organ",)).digest != studies.digest
     first, *rest = getattr(studies, part)
     changed = replace(studies, **{part: (replace(first, **change), *rest)})
     assert changed.digest != studies.digest

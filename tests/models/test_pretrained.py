@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,42 @@ def test_it_computes_in_the_16_bits_of_its_base(tmp_path: Path) -> None:
     assert {p.dtype for p in wide.parameters()} == {torch.float32}
 
 
+LONG = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64}
+LONG |= {"short_factor": [1.1, 1.3], "long_factor": [2.0, 4.0], "partial_rotary_factor": 0.5}
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "original_max_position_embeddings": 64}
+LLAMA3 |= {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+YARN = {"rope_type": "yarn", "rope_theta": 1e6, "original_max_position_embeddings": 64}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("kind", "rope", "positions"),
+    [
+        ("phi3", LONG, 64),
+        ("llama", LLAMA3, 512),
+        ("qwen3", YARN | {"factor": 8.0}, 512),
+    ],
+)
+def test_stretched_positions_are_those_of_the_base(
+    tmp_path: Path, kind: str, rope: dict[str, Any], positions: int
+) -> None:
+    """As Phi-4-mini, Llama 3 and long Qwen3 have them."""
+    folder = tiny_base(tmp_path, kind)
+    file = folder / "config.json"
+    content = json.loads(file.read_text()) | {"rope_parameters": rope}
+    content |= {k: rope[k] for k in ("original_max_position_embeddings",) if kind == "phi3"}
+    file.write_text(json.dumps(content))
+    plain = replace(report_config(folder, tuning="full"), injection=InjectionConfig(layers=()))
+    model = report_model(plain).eval()
+    assert model.decoder.positions == positions
+    known = torch.randint(5, 290, (2, 60))
+    h = model.decoder.embedding(known)
+    plan = VisualPlan(prefix=h[:, 1:17], mask="causal")
+    found = model.decoder.hidden(h, plan.layout(42), plan)
+    expected = from_folder(folder, plain).model(known).last_hidden_state
+    torch.testing.assert_close(found, expected, **EXACT)
+
+
 def test_rotary_tables_stay_in_32_bits(tmp_path: Path) -> None:
     model = report_model(report_config(tiny_base(tmp_path, dtype="bfloat16")))
     tables = [b for name, b in model.decoder.named_buffers() if "inv_freq" in name]
@@ -282,7 +319,7 @@ def test_steps_with_adapters_leave_the_base_as_it_was(bases: dict[str, Path], ki
     changed = {n for n, p in model.decoder.named_parameters() if not torch.equal(p, before[n])}
     assert all(".lora_" in name or name.endswith(".rows") for name in changed)
     rows = {name for name in changed if name.endswith(".rows")}
-    assert len(rows) == (0 if kind == "qwen3" else 2)
+    assert len(rows) == {"qwen3": 0, "phi4": 1}.get(kind, 2)
     assert len(changed - rows) == len([n for n in before if ".lora_" in n])
 
 

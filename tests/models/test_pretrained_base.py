@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from tests.models.tiny_base import KINDS, report_config, report_model, tiny_base
 from uvlm.errors import ConfigError
 from uvlm.models.config import PretrainedConfig
-from uvlm.models.pretrained_base import base_tokenizer, positions_of, read_base
+from uvlm.models.pretrained_architecture import positions_of
+from uvlm.models.pretrained_base import base_tokenizer, read_base
 from uvlm.models.uvlm import ReportModel
 
 
@@ -55,6 +56,19 @@ def test_vocabulary_and_new_tokens_follow_from_the_tokenizer(
     assert (config.vocab_size, config.new_tokens) == (entries, new)
     assert (config.layers, config.width) == (5, 32)
     assert {tokenizer.vision_start_id, tokenizer.eos_id} <= set(new or range(5))
+
+
+def test_markers_beyond_the_embedding_are_new(originals: dict[str, Path], tmp_path: Path) -> None:
+    """As when they were added to tokenizer.json and the model was not resized."""
+    folder = Path(shutil.copytree(originals["llama"], tmp_path / "base"))
+    base_tokenizer(folder).save(folder)
+    assert base_tokenizer(folder).added == ()
+    assert read(folder).new_tokens == (300, 301, 302, 303)
+
+
+def test_a_vocabulary_of_another_size_is_refused(base: Path) -> None:
+    with pytest.raises(ConfigError, match=r"vocab_size is 5, the base's 320; leave it unset"):
+        read(base, vocab_size=5)
 
 
 def test_reading_again_changes_nothing(base: Path) -> None:
@@ -116,6 +130,13 @@ def missing_shard(folder: Path) -> None:
         (lambda f: edited(f, quantization_config={"bits": 4}), "quantization_config"),
         (lambda f: edited(f, model_type="gemma2"), "gemma2 scales its embeddings"),
         (lambda f: edited(f, final_logit_softcapping=30.0), "final_logit_softcapping"),
+        (lambda f: edited(f, attention_chunk_size=64), "attention_chunk_size"),
+        (lambda f: edited(f, layer_types=["linear_attention"]), "linear_attention obey no mask"),
+        (lambda f: edited(f, vocab_size="many"), "its vocab_size is 'many', not a positive whole"),
+        (lambda f: edited(f, num_hidden_layers=0), "its num_hidden_layers is 0, not a positive"),
+        (lambda f: edited(f, hidden_size=None), "its hidden_size is None"),
+        (lambda f: edited(f, max_position_embeddings="x"), "its max_position_embeddings is 'x'"),
+        (lambda f: edited(f, architectures="Qwen3ForCausalLM"), "architectures are not a list"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_refused(
@@ -141,6 +162,12 @@ def test_no_folder_at_all_names_the_option() -> None:
 def test_a_model_that_transformers_does_not_know_is_refused(base: Path) -> None:
     config = report_config(edited(base, model_type="qwen9"))
     with pytest.raises(ConfigError, match="does not know model type 'qwen9'"):
+        ReportModel(config)
+
+
+def test_a_setting_of_another_kind_is_refused(base: Path) -> None:
+    config = report_config(edited(base, intermediate_size=None))
+    with pytest.raises(ConfigError, match=r"'qwen3' cannot be built .*intermediate_size"):
         ReportModel(config)
 
 

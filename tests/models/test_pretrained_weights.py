@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -20,7 +21,8 @@ from tests.models.tiny import REPORT, SHAPE, random_stages, random_tokens
 from tests.models.tiny_base import KINDS, report_config, report_model, tiny_base
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
-from uvlm.models.bundle import Part, load_bundle, save_bundle
+from uvlm.inference.pipeline import Pipeline
+from uvlm.models.bundle import Bundle, Part, load_bundle, save_bundle
 from uvlm.models.config import ReportConfig
 from uvlm.models.pretrained import base_tokenizer, load_base_weights, load_own_state, own_state
 from uvlm.models.uvlm import ReportModel
@@ -40,17 +42,19 @@ def base(bases: dict[str, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(bases["qwen3"], tmp_path / "Qwen3-Tiny"))
 
 
-def save(folder: Path, model: ReportModel) -> Path:
-    config = model.config
+def save(folder: Path, model: ReportModel, others: Bundle | None = None) -> Path:
+    """A bundle of the report model, and of the parts of another bundle."""
     part = Part(
         task="report",
-        config=config,
+        config=model.config,
         spec=PreprocessSpec(shape=SHAPE),
         region="chest",
         trained_on="2 studies",
     )
-    tokenizer = base_tokenizer(config.decoder.base)
-    return save_bundle(folder, {"report": part}, {"report": model}, tokenizer)
+    parts, modules = {"report": part}, {"report": model}
+    if others is not None:
+        parts, modules = {**others.parts, **parts}, {**others.modules, **modules}
+    return save_bundle(folder, parts, modules, base_tokenizer(model.config.decoder.base))
 
 
 @torch.no_grad()
@@ -222,10 +226,38 @@ def test_adapters_on_another_base_are_refused(base: Path, tmp_path: Path) -> Non
         load_bundle(folder, base=base)
 
 
+def test_one_part_alone_needs_neither_the_base_nor_the_others_weights(
+    base: Path, tmp_path: Path
+) -> None:
+    ours = load_bundle(tiny_bundle(tmp_path / "ours", ("classification",)))
+    folder = save(tmp_path / "both", report_model(report_config(base)), ours)
+    with pytest.raises(BundleError, match="--base"):
+        load_bundle(folder)
+    loaded = load_bundle(folder, task="classification")
+    assert list(loaded.parts) == list(loaded.modules) == ["classification"]
+    pipeline = Pipeline.load(folder, "cpu", task="classification")
+    assert pipeline.tasks == ("classification",)
+    expected = ours.modules["classification"].state_dict()
+    found = loaded.modules["classification"].state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in found.items())
+    with pytest.raises(BundleError, match="no segmentation part; it holds classification, report"):
+        load_bundle(folder, task="segmentation")
+
+
 def test_the_pipeline_takes_the_base(base: Path, tmp_path: Path) -> None:
     folder = save(tmp_path / "bundle", report_model(report_config(base)))
     pipeline = uvlm.load(folder, device="cpu", base=base)
     assert pipeline.tasks == ("report",)
+
+
+def test_a_report_ends_where_the_base_does(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base", positions=256)
+    model = report_model(report_config(base, tuning="full"))
+    with torch.no_grad():  # it never ends by itself: a logit of 0 is not the highest
+        model.decoder.embedding.weight[base_tokenizer(base).eos_id] = 0
+    pipeline = uvlm.load(save(tmp_path / "bundle", model), device="cpu")
+    found = pipeline.predict_prepared(np.zeros(SHAPE, np.float32), max_new_tokens=400)
+    assert found.cut
 
 
 def test_a_bundle_of_other_parts_needs_no_base(tmp_path: Path) -> None:

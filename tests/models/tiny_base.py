@@ -29,9 +29,10 @@ SIZES: dict[str, Any] = {
     "pad_token_id": 0,
     "initializer_range": 0.3,  # else the text repeats one token
 }
-KINDS = ("qwen3", "phi3", "llama")
+KINDS = ("qwen3", "phi3", "phi4", "llama")
 """Qwen3: tied embedding, knows all markers. Phi-3: fused projections, unused rows in its
-vocabulary take the markers. Llama: its vocabulary is full and grows."""
+vocabulary take the markers. Phi-4: the same with a tied embedding. Llama: its vocabulary is full
+and grows."""
 
 
 def tiny_base(
@@ -58,8 +59,8 @@ def tiny_base(
     torch.manual_seed(0)
     if kind == "qwen3":
         model: Any = Qwen3ForCausalLM(Qwen3Config(**sizes, head_dim=8, tie_word_embeddings=True))
-    elif kind == "phi3":
-        model = Phi3ForCausalLM(Phi3Config(**sizes, tie_word_embeddings=False))
+    elif kind.startswith("phi"):
+        model = Phi3ForCausalLM(Phi3Config(**sizes, tie_word_embeddings=kind == "phi4"))
     else:
         model = LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=False))
     model = model.to(getattr(torch, dtype))

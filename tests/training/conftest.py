@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from accelerate import Accelerator
+from torch import Tensor, nn
 
 from tests.data.toy_catalog import SHAPE, make_catalog
 from uvlm.data.config import AugmentConfig, DataConfig
@@ -31,6 +33,21 @@ REPORT = ReportConfig(
 @pytest.fixture(scope="session")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_catalog(tmp_path_factory.mktemp("studies"))
+
+
+@pytest.fixture
+def without_gradient(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the trained parameters that a run's steps leave without a gradient."""
+    found: list[str] = []
+
+    def look(self: Accelerator, parameters: Iterable[Tensor], limit: float) -> Tensor:
+        (task,) = self._models
+        named = task.named_parameters()
+        found.extend(name for name, p in named if p.requires_grad and p.grad is None)
+        return nn.utils.clip_grad_norm_(list(parameters), limit)
+
+    monkeypatch.setattr(Accelerator, "clip_grad_norm_", look)
+    return found
 
 
 @pytest.fixture

@@ -161,6 +161,18 @@ def test_a_damaged_file_is_named_with_its_folder(tmp_path: Path, name: str, cont
         load_checkpoint(path, run, STATE)
 
 
+def test_memory_that_runs_out_is_no_damage(tmp_path: Path, monkeypatch):
+    run = trained()
+    path = save_checkpoint(tmp_path, 1, run, STATE)
+
+    def exhausted(path: Path) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("uvlm.training.checkpoint.load_file", exhausted)
+    with pytest.raises(torch.OutOfMemoryError):
+        load_checkpoint(path, run, STATE)
+
+
 class Harmful:
     def __reduce__(self):
         return (Path.touch, (Path("harmed"),))

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from tests.data.toy_catalog import LABELS, SHAPE
 from tests.training.conftest import ENCODER
+from tests.training.processes import train_in_processes
 from uvlm.data.config import DataConfig
 from uvlm.errors import CatalogError, ConfigError
 from uvlm.models.bundle import load_bundle
@@ -24,7 +25,7 @@ from uvlm.models.config import (
 )
 from uvlm.preprocessing.catalog import read_catalog, write_catalog
 from uvlm.training import run as run_module
-from uvlm.training.config import LossConfig, RunConfig
+from uvlm.training.config import LossConfig, OptimConfig, RunConfig
 from uvlm.training.run import train
 
 TinyRun = Callable[[str], RunConfig]
@@ -78,6 +79,23 @@ def test_datasets_that_differ_train_together_when_asked(
         elif name == "classification":
             assert isinstance(part.config, ClassificationConfig)
             assert part.config.classes == (*LABELS, "Stone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["segmentation", "joint"])
+def test_what_studies_know_is_counted_over_processes(
+    tiny_run: TinyRun, catalog: Path, other: Path, tmp_path: Path, task: str
+):
+    """A process whose studies know less than the other's weighs less; one that has both agrees."""
+    run = joint_run(tiny_run, tmp_path) if task == "joint" else tiny_run(task)
+    data = replace(run.data, catalog=(catalog, other), partial=True, balance=True)
+    run = replace(run, optim=OptimConfig(name="sgd", lr=1e-3))
+    whole = replace(run, data=replace(data, batch_size=2), out=tmp_path / "1")
+    halves = replace(run, data=replace(data, batch_size=1), out=tmp_path / "2")
+    train_in_processes(whole)
+    train_in_processes(halves, processes=2)
+    one, two = (load_file(r.out / "bundle" / "model.safetensors") for r in (whole, halves))
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-6
 
 
 def test_a_joint_run_leaves_both_parts_over_one_encoder(tiny_run: TinyRun, tmp_path: Path):

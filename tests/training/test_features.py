@@ -7,9 +7,11 @@ import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from uvlm.data.bank_files import read_index
 from uvlm.data.config import AugmentConfig
 from uvlm.data.dataset import Draw, StudyDataset
 from uvlm.errors import BundleError, ConfigError, InputError, MemoryExhaustedError
+from uvlm.imaging.store import StoredArray
 from uvlm.models.config import InjectionConfig
 from uvlm.models.encoder import Encoder
 from uvlm.training import encoding
@@ -68,17 +71,28 @@ def contents(bank: Path) -> dict[str, bytes]:
 def test_losses_with_the_bank_are_those_with_the_encoder(
     run: RunConfig, tmp_path: Path, monkeypatch, changes
 ):
+    used: Counter[str] = Counter()
+
+    def count(patch: pytest.MonkeyPatch, cls: type, name: str) -> None:
+        original = getattr(cls, name)
+
+        def counted(*args: Any) -> Any:
+            used[f"{cls.__name__}.{name}"] += 1
+            return original(*args)
+
+        patch.setattr(cls, name, counted)
+
     first, other = (train(replace(run, seed=s, out=tmp_path / f"seed {s}")) for s in (5, 6))
     run = replace(run, init=first, model=replace(run.model, **changes))
-    train(replace(run, out=tmp_path / "plain"))
     bank = fill_bank(replace(run, out=tmp_path / "bank"))
-
-    def never(self, x_BCDHW):
-        raise AssertionError("the encoder ran")
-
     with monkeypatch.context() as patch:
-        patch.setattr(Encoder, "each_stage", never)
+        for method in ("__call__", "forward", "each_stage"):
+            count(patch, Encoder, method)
+        count(patch, StoredArray, "__getitem__")
         train(with_bank(run, bank, tmp_path / "banked"))
+        assert not used, "a step with the bank ran the encoder or read a volume"
+        train(replace(run, out=tmp_path / "plain"))
+        assert used["Encoder.each_stage"] >= 6 <= used["StoredArray.__getitem__"]
     expected = losses(tmp_path / "plain")
     assert len([row for row in expected if row[1] == "loss"]) == 6
     # Half precision rounds each feature by at most 5e-4 of itself; of the losses that is 1e-7
@@ -239,7 +253,7 @@ def test_a_bank_of_another_token_grid_or_fewer_stages_is_refused(run: RunConfig,
 
 def test_a_run_that_augments_is_refused_a_bank_that_does_not(run: RunConfig, tmp_path: Path):
     bank = fill_bank(replace(run, out=tmp_path / "bank"))
-    with pytest.raises(InputError, match="Switch that off"):
+    with pytest.raises(InputError, match=r"the unchanged view .* more --views"):
         train(with_bank(augmented(run), bank, tmp_path / "run"))
     other = fill_bank(replace(augmented(run), out=tmp_path / "other"), views=2)
     intensity = AugmentConfig(spatial=False)
@@ -271,7 +285,7 @@ def test_what_needs_no_bank_is_refused_one(tiny_run: Build, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"views": 2}, "without augmentation there is one"),
+        ({"views": 2}, "2 views .* without augmentation there is one"),
         ({"views": 0}, "0 views"),
         ({"rank": 2, "processes": 2}, "rank must be 0 to 1"),
     ],
@@ -279,6 +293,12 @@ def test_what_needs_no_bank_is_refused_one(tiny_run: Build, tmp_path: Path):
 def test_impossible_options_are_refused(run: RunConfig, tmp_path: Path, options, message):
     with pytest.raises(ConfigError, match=message):
         fill_bank(replace(run, out=tmp_path / "bank"), **options)
+
+
+def test_one_view_does_not_serve_a_run_that_augments(run: RunConfig, tmp_path: Path):
+    """Refused at once: training would refuse that bank after all volumes were encoded."""
+    with pytest.raises(ConfigError, match=r"1 views .* 2 or more"):
+        fill_bank(replace(augmented(run), out=tmp_path / "bank"), views=1)
 
 
 def test_an_encoder_of_other_widths_is_refused(tiny_run: Build, tmp_path: Path):
@@ -296,6 +316,17 @@ def test_too_small_a_disk_is_refused(run: RunConfig, tmp_path: Path, monkeypatch
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InputError, match=r"still to be written, 0\.0 GB are free"):
         fill_bank(replace(run, out=tmp_path / "bank"))
+
+
+def test_the_room_for_all_processes_counts(run: RunConfig, tmp_path: Path, monkeypatch):
+    whole = fill_bank(replace(run, out=tmp_path / "whole"))
+    index = read_index(whole)
+    needed = len(index.records) * index.key.record_bytes
+    small_shards(monkeypatch)
+    usage = type("Usage", (), {"free": needed - 1})
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match="still to be written"):
+        fill_bank(replace(run, out=tmp_path / "bank"), rank=1, processes=2)
 
 
 def test_exhausted_memory_says_what_to_change(run: RunConfig, tmp_path: Path, monkeypatch):

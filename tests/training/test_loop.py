@@ -84,6 +84,7 @@ def test_a_hook_ends_the_run_after_those_behind_it():
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB."),
         RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried ..."),
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
         MemoryError(),
     ],
 )

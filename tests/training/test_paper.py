@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from uvlm.errors import BundleError, ConfigError
-from uvlm.models.config import DecoderConfig, PretrainedConfig
+from uvlm.models.config import DecoderConfig, PretrainedConfig, SegmentationConfig
 from uvlm.registry import DATASETS, PAPER_ROWS, RECIPES
 from uvlm.training import paper
 from uvlm.training.paper import check_start, earlier_recipe
@@ -167,9 +167,10 @@ def test_a_chain_needs_the_bundle_before_it():
     check_start("ct_rate/cls", recipe("ct_rate/cls"))
 
 
-def a_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *parts: str) -> Path:
-    """A folder that says it holds these parts."""
-    info = SimpleNamespace(parts=dict.fromkeys(parts))
+def a_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *parts: str, masks: str = "") -> Path:
+    """A folder that says it holds these parts, segmentation with the classes of a recipe."""
+    model: Any = recipe(masks).model if masks else SegmentationConfig(classes=("my organ",))
+    info = SimpleNamespace(parts=dict.fromkeys(parts, SimpleNamespace(config=model)))
     monkeypatch.setattr("uvlm.models.bundle_files.read_bundle_info", lambda folder: info)
     return tmp_path
 
@@ -180,6 +181,7 @@ def a_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *parts: str) -> Pa
         ("ct_rate/seg_cl-rep", ("segmentation", "classification"), "Give the bundle of .*/seg_cl"),
         ("ct_rate/cls-rep", ("segmentation",), "starts from a classification part"),
         ("ct_rate/seg_cl-cls", ("segmentation", "report"), "last part is report"),
+        ("ct_rate/cls-rep", ("segmentation", "classification"), "first task was a segmentation"),
     ],
 )
 def test_the_bundle_of_another_task_is_refused(monkeypatch, tmp_path, name, parts, answer):
@@ -192,6 +194,22 @@ def test_the_right_bundle_is_taken(monkeypatch, tmp_path):
     init = a_bundle(monkeypatch, tmp_path, "segmentation", "classification")
     config = replace(recipe("ct_rate/seg_cl-cls-rep"), init=init, tokenizer=Path("tokenizer.json"))
     check_start("ct_rate/seg_cl-cls-rep", config)
+
+
+@pytest.mark.parametrize("name", ["ct_rate/seg_fl-cls", "abdomen_atlas/seg_fl-cls-rep+sc"])
+def test_the_bundle_of_another_row_is_refused(monkeypatch, tmp_path, name):
+    dataset, parts = name.split("/")[0], ["segmentation", "classification"][: name.count("-")]
+    config = replace(recipe(name), tokenizer=Path("tokenizer.json"), init=tmp_path)
+    a_bundle(monkeypatch, tmp_path, *parts, masks=f"{dataset}/seg_fl")
+    check_start(name, config)
+    a_bundle(monkeypatch, tmp_path, *parts, masks=f"{dataset}/seg_c")
+    with pytest.raises(BundleError, match=f"task was seg_c; .*bundle of {dataset}/seg_fl"):
+        check_start(name, config)
+
+
+def test_an_encoder_that_does_not_say_what_it_learned_is_taken(monkeypatch, tmp_path):
+    init = a_bundle(monkeypatch, tmp_path, "encoder")
+    check_start("ct_rate/seg_fl-cls", replace(recipe("ct_rate/seg_fl-cls"), init=init))
 
 
 def test_what_is_no_bundle_is_refused(tmp_path):

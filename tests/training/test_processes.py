@@ -17,8 +17,9 @@ from tests.training.processes import train_in_processes
 from uvlm.errors import ConfigError, InputError, TrainingDivergedError
 from uvlm.models.bundle import load_bundle
 from uvlm.training.config import OptimConfig, RunConfig
+from uvlm.training.processes import join_processes
 
-PLAIN = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+FILES = Path(__file__).resolve().parents[2] / "runs" / "accelerate"
 Build = Callable[[str], RunConfig]
 TASKS = ("segmentation", "classification", "report", "joint")
 
@@ -35,9 +36,9 @@ def divided(config: RunConfig, batch_size: int, accumulate: int, out: Path) -> R
     )
 
 
-def losses(out: Path) -> list[float]:
+def losses(out: Path, name: str = "loss") -> list[float]:
     with (out / "log.csv").open(newline="") as file:
-        return [float(row["value"]) for row in csv.DictReader(file) if row["name"] == "loss"]
+        return [float(row["value"]) for row in csv.DictReader(file) if row["name"] == name]
 
 
 def worst_difference(one: Path, two: Path) -> float:
@@ -116,13 +117,32 @@ def test_weights_divided_over_processes_train_and_resume_as_whole_ones(
     train_in_processes(one)
     changes = train_in_processes(two, processes=2, environment=FSDP)
     assert changes is not None
-    assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=0, abs=1e-6)
+    for name in ("loss", "grad_norm"):
+        one_by_one = losses(tmp_path / "1", name)
+        assert losses(tmp_path / "2", name) == pytest.approx(one_by_one, rel=1e-5, abs=1e-6)
     assert worst_difference(tmp_path / "1", tmp_path / "2") < 1e-6
     broken = replace(two, out=tmp_path / "broken")
     kill = (0, len(changes) * 2 // 3)
     assert train_in_processes(broken, processes=2, kill=kill, environment=FSDP) is None
     train_in_processes(broken, processes=2, resume=True, environment=FSDP)
     assert worst_difference(tmp_path / "2", tmp_path / "broken") == 0
+
+
+def test_layers_to_divide_by_that_are_not_there_are_told(tiny_run: Build, tmp_path: Path):
+    config = replace(tiny_run("report"), out=tmp_path / "run")
+    other = {**FSDP, "FSDP_TRANSFORMER_CLS_TO_WRAP": "Other"}
+    with pytest.raises(ConfigError, match=r"class Other .*fsdp_transformer_layer_cls_to_wrap"):
+        train_in_processes(config, processes=2, environment=other)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_would_stay_whole_although_they_should_be_divided_are_refused(
+    tiny_run: Build, monkeypatch
+):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    with pytest.raises(ConfigError, match="over several GPUs"):
+        join_processes(tiny_run("report"))
 
 
 def test_the_first_version_of_fsdp_is_refused(tiny_run: Build, tmp_path: Path):
@@ -136,8 +156,8 @@ def test_the_first_version_of_fsdp_is_refused(tiny_run: Build, tmp_path: Path):
 @pytest.mark.parametrize(
     "launcher",
     [
-        ["torch.distributed.run", "--nproc-per-node", "2"],
-        ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", *PLAIN],
+        ["torchrun", "--nproc-per-node", "2"],
+        ["accelerate", "launch", "--config_file", str(FILES / "ddp.yaml"), "--num_processes", "2"],
     ],
     ids=["torchrun", "accelerate launch"],
 )
@@ -145,7 +165,8 @@ def test_launchers_start_processes_that_work_together(
     catalog: Path, tmp_path: Path, launcher: list[str]
 ):
     shape = [str(n) for n in SHAPE]
-    command = [sys.executable, "-m", *launcher, "-m", "uvlm.cli.main", "train"]
+    program = str(Path(sys.executable).with_name(launcher[0]))
+    command = [program, *launcher[1:], "-m", "uvlm.cli.main", "train"]
     command += ["tiny_classification", "--data.catalog", str(catalog), "--data.shape", *shape]
     command += ["--data.val-fraction", "0.3", "--model.encoder.strides", "1", "2", "2", "2"]
     command += ["--loop.steps", "2", "--out", str(tmp_path / "run")]
@@ -160,7 +181,6 @@ def test_launchers_start_processes_that_work_together(
 def test_the_configuration_files_are_accelerates(name: str):
     from accelerate.commands.config.config_args import load_config_from_file
 
-    root = Path(__file__).resolve().parents[2]
-    found = load_config_from_file(str(root / "runs" / "accelerate" / f"{name}.yaml"))
+    found = load_config_from_file(str(FILES / f"{name}.yaml"))
     assert found.num_processes >= found.num_machines
     assert (found.distributed_type.value == "FSDP") == (name == "fsdp")

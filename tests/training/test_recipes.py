@@ -96,7 +96,7 @@ def test_a_joint_run_has_the_parts_of_the_two_it_joins(size):
     ("name", "answer"), [("tiny_reprot", "tiny_report"), ("ct_rate/seg-cls", "ct_rate/seg_")]
 )
 def test_an_unknown_recipe_is_answered_with_the_nearest(name, answer):
-    with pytest.raises(ConfigError, match=f"did you mean '{answer}"):
+    with pytest.raises(ConfigError, match=f"Did you mean {answer}"):
         recipe(name)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from tests.models.tiny_base import tiny_base
-from tests.training.processes import train_in_processes
+from tests.training.test_run import Killed, kill_after
 from uvlm.errors import ConfigError, InputError
+from uvlm.inference.pipeline import Pipeline
 from uvlm.models.bundle import load_bundle
 from uvlm.models.config import InjectionConfig, JointConfig, PretrainedConfig, ReportConfig
 from uvlm.training.config import RunConfig
@@ -21,76 +22,81 @@ from uvlm.training.run import train
 Build = Callable[[str], RunConfig]
 
 
-def pretrained(config: RunConfig, base: Path, **fields: object) -> RunConfig:
-    decoder = PretrainedConfig(base=base, rank=4, alpha=8, **fields)
-    if isinstance(config.model, JointConfig):
-        model = replace(config.model, report=_with(config.model.report, decoder))
-    else:
-        assert isinstance(config.model, ReportConfig)
-        model = _with(config.model, decoder)
-    return replace(config, model=model)
-
-
-def _with(report: ReportConfig, decoder: PretrainedConfig) -> ReportConfig:
-    return replace(report, decoder=decoder, injection=InjectionConfig(hidden=16))
-
-
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_base(tmp_path_factory.mktemp("base") / "qwen3", "qwen3", positions=2048)
+    """Phi-3 lacks the markers, so that new tokens take part."""
+    return tiny_base(tmp_path_factory.mktemp("base") / "Phi-Tiny", "phi3", positions=4096)
+
+
+def pretrained(config: RunConfig, base: Path | None, tuning: str = "lora") -> RunConfig:
+    decoder = PretrainedConfig(base=base, tuning=tuning, rank=4, alpha=8)
+    model = config.model
+    report = model.report if isinstance(model, JointConfig) else model
+    assert isinstance(report, ReportConfig)
+    report = replace(report, decoder=decoder, injection=InjectionConfig(hidden=16))
+    joint = isinstance(model, JointConfig)
+    return replace(config, model=replace(model, report=report) if joint else report)
+
+
+def with_loop(config: RunConfig, **changes: object) -> RunConfig:
+    return replace(config, loop=replace(config.loop, **changes))
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_a_run_ends_in_a_bundle_that_its_base_completes(
     tiny_run: Build, tmp_path: Path, base: Path, tuning: str
 ):
-    config = pretrained(tiny_run("report"), base, tuning=tuning)
+    config = with_loop(pretrained(tiny_run("report"), base, tuning), steps=1)
     bundle = train(replace(config, out=tmp_path / "run"))
-    loaded = load_bundle(bundle, base=base)
-    part = loaded.parts["report"]
-    assert isinstance(part.config, ReportConfig)
-    assert isinstance(part.config.decoder, PretrainedConfig)
-    assert part.config.decoder.tuning == tuning
+    assert Pipeline.load(bundle, device="cpu", base=base).tasks == ("report",)
+    decoder = load_bundle(bundle, base=base).parts["report"].config.decoder
+    assert decoder.tuning == tuning
     (found,) = (tmp_path / "run" / "checkpoint").iterdir()
     stored = load_file(found / "model.safetensors").keys()
     assert any("lora_" in name for name in stored) == (tuning == "lora")
-    frozen = [name for name in stored if "base_layer" in name]
-    assert frozen == []
+    assert [name for name in stored if "base_layer" in name] == []
+    kept = "rows" if tuning == "lora" else "weight"
+    embedded = {name for name in stored if "embed_tokens" in name}
+    assert embedded == {f"decoder.model.model.embed_tokens.{kept}"}
 
 
-@pytest.mark.parametrize(("task", "tuning"), [("report", "lora"), ("joint", "full")])
+@pytest.mark.parametrize(("task", "tuning"), [("report", "full"), ("joint", "lora")])
 def test_a_kill_in_the_middle_changes_nothing(
-    tiny_run: Build, tmp_path: Path, base: Path, task: str, tuning: str
+    tiny_run: Build, tmp_path: Path, base: Path, monkeypatch, task: str, tuning: str
 ):
-    config = pretrained(tiny_run(task), base, tuning=tuning)
-    loop = replace(config.loop, activation_checkpointing=True)
-    config = replace(config, loop=loop)
-    straight = replace(config, out=tmp_path / "straight")
-    changes = train_in_processes(straight)
-    assert changes is not None
+    config = pretrained(tiny_run(task), base, tuning)
+    config = with_loop(config, steps=4, validate_every=4, activation_checkpointing=True)
+    one = train(replace(config, out=tmp_path / "straight"))
     broken = replace(config, out=tmp_path / "broken")
-    assert train_in_processes(broken, kill=(0, len(changes) * 2 // 3)) is None
-    train_in_processes(broken, resume=True)
-    one, two = ((run.out or Path()) / "bundle" / "checksums.json" for run in (straight, broken))
-    assert one.read_bytes() == two.read_bytes()
+    with monkeypatch.context() as patch:
+        kill_after(3, patch)
+        with pytest.raises(Killed):
+            train(broken)
+    torch.manual_seed(99)
+    two = train(broken, resume=True)
+    assert (one / "checksums.json").read_bytes() == (two / "checksums.json").read_bytes()
+    parts = {"report": ["report"], "joint": ["classification", "report"]}
+    assert list(load_bundle(one, base=base).parts) == parts[task]
 
 
 def test_another_base_is_noticed_on_resuming(tiny_run: Build, tmp_path: Path):
     folder = tiny_base(tmp_path / "base", "llama", positions=2048)
-    config = replace(pretrained(tiny_run("report"), folder), out=tmp_path / "run")
-    changes = train_in_processes(config)
-    assert changes is not None
-    config = replace(config, out=tmp_path / "broken")
-    train_in_processes(config, kill=(0, len(changes) * 2 // 3))
-    weights = folder / "model.safetensors"
-    tensors = load_file(weights)
-    name = next(iter(tensors))
-    tensors[name] += 1.0
-    from safetensors.torch import save_file
-
-    save_file({k: v.clone() for k, v in tensors.items()}, weights, metadata={"format": "pt"})
+    config = with_loop(pretrained(tiny_run("report"), folder), steps=2, checkpoint_every=1)
+    config = replace(config, out=tmp_path / "run")
+    train(replace(config, out=tmp_path / "run"))
+    (tmp_path / "run" / "bundle").rename(tmp_path / "bundle")
+    tensors = {name: t.clone() for name, t in load_file(folder / "model.safetensors").items()}
+    next(iter(tensors.values())).add_(1.0)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match="base model"):
         train(config, resume=True)
+
+
+def test_reports_longer_than_the_base_reads_are_refused_at_once(tiny_run: Build, tmp_path: Path):
+    config = pretrained(tiny_run("report"), tiny_base(tmp_path / "base", positions=120))
+    with pytest.raises(ConfigError, match=r"longest report takes \d+ positions .* reads 120"):
+        train(replace(config, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_tokenizer_of_ones_own_is_refused(tiny_run: Build, tmp_path: Path, base: Path):
@@ -101,18 +107,22 @@ def test_a_tokenizer_of_ones_own_is_refused(tiny_run: Build, tmp_path: Path, bas
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_without_a_base_says_what_to_give(tiny_run: Build, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"--model\.decoder\.base FOLDER"):
+        train(replace(pretrained(tiny_run("report"), None), out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_base_without_a_tokenizer_is_refused(tiny_run: Build, tmp_path: Path):
+    folder = tiny_base(tmp_path / "base")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match=r"the base model has no tokenizer\.json"):
+        train(replace(pretrained(tiny_run("report"), folder), out=tmp_path / "run"))
+
+
 def test_no_trained_parameter_is_left_without_a_gradient(
-    tiny_run: Build, tmp_path: Path, base: Path, monkeypatch
+    tiny_run: Build, tmp_path: Path, base: Path, without_gradient: list[str]
 ):
-    without: list[str] = []
-
-    def look(self, parameters, limit, norm_type=2):
-        (task,) = self._models
-        named = task.named_parameters()
-        without.extend(name for name, p in named if p.requires_grad and p.grad is None)
-        return torch.nn.utils.clip_grad_norm_(list(parameters), limit)
-
-    monkeypatch.setattr("accelerate.Accelerator.clip_grad_norm_", look)
-    config = pretrained(tiny_run("report"), base)
-    train(replace(config, loop=replace(config.loop, steps=1), out=tmp_path / "run"))
-    assert without == []
+    config = with_loop(pretrained(tiny_run("report"), base), steps=1)
+    train(replace(config, out=tmp_path / "run"))
+    assert without_gradient == []

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
     from uvlm.inference.pipeline import Pipeline
 
-    pipeline = Pipeline.load(args.model, device=args.device, base=args.base)
+    pipeline = Pipeline.load(args.model, args.device, args.base, task="classification")
     pipeline.require("classification")
 
     def work(path: Path) -> str:

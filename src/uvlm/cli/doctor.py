@@ -1,12 +1,10 @@
 """`uvlm doctor [RECIPE]`: is the installation sound, and what will a run take?"""
 
 # No postponed annotations here: tyro reads those of a class inside a function.
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from uvlm.errors import ConfigError
 from uvlm.registry import RECIPES
 from uvlm.training.config import RunConfig
 from uvlm.training.estimate import REFERENCE_TFLOPS, TEXT, Device, Estimate, estimate
@@ -47,6 +45,8 @@ def _parse(name: str, arguments: Sequence[str]) -> Request:
 
     from uvlm.training.recipes import recipe
 
+    default = recipe(name)
+
     @dataclass(frozen=True, kw_only=True)
     class Arguments:
         run: Annotated[RunConfig, tyro.conf.arg(name="")]
@@ -68,7 +68,7 @@ def _parse(name: str, arguments: Sequence[str]) -> Request:
         prog=f"uvlm doctor {name}",
         description=f"What it takes: {RECIPES[name][1]}.",
         args=list(arguments),
-        default=Arguments(run=recipe(name)),
+        default=Arguments(run=default),
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
     )
     device = "cpu" if parsed.run.loop.device == "cpu" else parsed.device
@@ -87,10 +87,6 @@ def main(argv: Sequence[str]) -> int:
         return 0
     request = None
     if argv:
-        if argv[0] not in RECIPES:
-            near = difflib.get_close_matches(argv[0], RECIPES, n=1)
-            hint = f" Did you mean {near[0]}?" if near else " `uvlm train --list` shows all."
-            raise ConfigError(f"there is no recipe {argv[0]!r}.{hint}")
         try:
             request = _parse(argv[0], argv[1:])
         except SystemExit as stop:  # tyro has printed help or what is wrong with the arguments

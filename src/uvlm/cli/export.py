@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 __all__ = ["main"]
@@ -30,13 +31,13 @@ def main(argv: Sequence[str]) -> int:
         "(default 1.5 1 1)",
     )
     args = parser.parse_args(argv)
-    if args.spacing and min(args.spacing) <= 0:
+    if args.spacing and not all(0 < mm < inf for mm in args.spacing):
         parser.error("--spacing must be above 0 mm")
 
     from uvlm.models.bundle import load_bundle
     from uvlm.models.weights.export import export_nnunet
 
     spacing = tuple(args.spacing) if args.spacing else None
-    folder = export_nnunet(load_bundle(args.bundle), args.out, spacing=spacing)
+    folder = export_nnunet(load_bundle(args.bundle, task="segmentation"), args.out, spacing=spacing)
     print(f"{folder}: nnUNetv2_predict_from_modelfolder -m {folder} -f 0 -i INPUT -o OUTPUT")
     return 0

@@ -1,14 +1,12 @@
 """`uvlm features RECIPE`: compute once what a frozen encoder gives for each study of a run."""
 
 # No postponed annotations here: tyro reads those of a class inside a function.
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from uvlm.errors import ConfigError
-from uvlm.registry import RECIPES
+from uvlm.registry import PAPER_ROWS, RECIPES
 from uvlm.training.config import RunConfig
 
 __all__ = ["main"]
@@ -34,6 +32,8 @@ def _parse(name: str, arguments: Sequence[str]) -> tuple[RunConfig, int | None, 
 
     from uvlm.training.recipes import recipe
 
+    default = recipe(name)
+
     @dataclass(frozen=True, kw_only=True)
     class Arguments:
         run: Annotated[RunConfig, tyro.conf.arg(name="")]
@@ -52,7 +52,7 @@ def _parse(name: str, arguments: Sequence[str]) -> tuple[RunConfig, int | None, 
         prog=f"uvlm features {name}",
         description=f"The feature bank of: {RECIPES[name][1]}.",
         args=list(arguments),
-        default=Arguments(run=recipe(name)),
+        default=Arguments(run=default),
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
     )
     return parsed.run, parsed.views, parsed.rank, parsed.processes
@@ -63,14 +63,14 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE)
         return 0 if argv else 2
     name, *rest = argv
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f" Did you mean {near[0]}?" if near else " `uvlm train --list` shows all."
-        raise ConfigError(f"there is no recipe {name!r}.{hint}")
     try:
         config, views, rank, processes = _parse(name, rest)
     except SystemExit as stop:  # tyro has printed help or what is wrong with the arguments
         return int(stop.code or 0)
+    if name in PAPER_ROWS:
+        from uvlm.training.paper import check_start
+
+        check_start(name, config)
     from uvlm.training.features import fill_bank
 
     print(fill_bank(config, views=views, rank=rank, processes=processes))

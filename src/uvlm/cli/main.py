@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = importlib.import_module(COMMANDS[name][0]).main(arguments[1:])
         return int(code)
     except UvlmError as error:
-        print(f"uvlm {name}: {error}", file=sys.stderr)
+        print(f"uvlm {name}: {_message(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -56,6 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+
+
+def _message(error: UvlmError) -> str:
+    """From a loader process PyTorch passes on the traceback as text; it ends with the message."""
+    text = str(error)
+    if not text.startswith("Caught "):
+        return text
+    return text.rpartition(f".{type(error).__name__}: ")[2].strip()
 
 
 if __name__ == "__main__":

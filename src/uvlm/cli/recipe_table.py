@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 from uvlm.errors import ConfigError
@@ -16,17 +17,18 @@ from uvlm.training.recipes import recipe
 
 __all__ = ["print_recipes"]
 
-HEAD = ("recipe", "row", "parameters", "trained", "GPU GB", "hours", "with bank")
+HEAD = ("params", "trained", "GPU GB", "hours", "banked")
 
 NOTE = f"""\
-Parameters in millions. GPU memory is the predicted peak of one process at the recipe's batch size.
-Hours are for all its steps at {REFERENCE_TFLOPS:.0f} TFLOP/s, about a fifth of an A100's peak; with
-bank: after `uvlm features`, where the encoder is frozen. Qwen3-4B stands for a pretrained decoder.
-`uvlm doctor RECIPE` predicts for this machine and for any setting."""
+Table: of the paper, with the row; - stands beside its tables.
+params, trained: millions. GPU GB: predicted peak of one process at the recipe's batch size.
+hours: all steps at {REFERENCE_TFLOPS:.0f} TFLOP/s, about a fifth of an A100's peak.
+banked: the same after `uvlm features`, where the encoder is frozen.
+q4b: Qwen3-4B. `uvlm doctor RECIPE` predicts for this machine and for any setting."""
 
 
 def print_recipes(argv: Sequence[str]) -> int:
-    """Print the table.
+    """Print a table for each dataset, no line longer than 100 characters.
 
     Args:
         argv: at most one text that name or row of the recipes shown must hold
@@ -42,30 +44,45 @@ def print_recipes(argv: Sequence[str]) -> int:
     names = [name for name in RECIPES if wanted in f"{name}  {RECIPES[name][1]}".lower()]
     if not names:
         raise ConfigError(f"no recipe has {argv[0]!r} in its name or row; --list alone shows all.")
-    rows = [HEAD, *(_row(name) for name in names)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    for row in rows:
-        cells = (
-            text.ljust(width) if column < 2 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        print("  ".join(cells).rstrip())
+    lines: list[tuple[str, tuple[str, ...]]] = []
+    for dataset, group in groupby(names, lambda name: name.rpartition("/")[0]):
+        rows = [("recipe", "Table" if dataset else ""), *((name, _what(name)) for name in group)]
+        width = max(len(name) for name, _ in rows)
+        lines += [("", ()), *((f"{a:<{width}}  {b}", _numbers(a)) for a, b in rows)]
+    left = max(len(text) for text, _ in lines)
+    widths = [max(len(row[i]) for _, row in lines if row) for i in range(len(HEAD))]
+    for text, row in lines[1:]:
+        cells = (f"{cell:>{width}}" for cell, width in zip(row or HEAD, widths, strict=True))
+        print("  ".join([f"{text:<{left}}", *cells]) if row else "")
     print(f"\n{NOTE}", file=sys.stderr)
     return 0
 
 
-def _row(name: str) -> tuple[str, ...]:
+def _what(name: str) -> str:
+    """The rows of the paper's tables, or the task."""
+    if name not in PAPER_ROWS:
+        return RECIPES[name][1]
+    short = (row.removeprefix("Table ").split(" Seg")[0] for row in PAPER_ROWS[name])
+    return ", ".join(short) or "-"
+
+
+def _numbers(name: str) -> tuple[str, ...]:
+    if name not in RECIPES:
+        return HEAD
     config = recipe(name)
     found = estimate(config)
-    what = "; ".join(PAPER_ROWS[name]) or "-" if name in PAPER_ROWS else RECIPES[name][1]
-    numbers = (found.parameters / 1e6, found.trained / 1e6, found.memory_gb, found.hours())
-    return (name, what, *(f"{number:,.1f}" for number in numbers), _with_bank(name, config))
+    sizes = (found.parameters / 1e6, found.trained / 1e6, found.memory_gb)
+    return (*(f"{size:,.1f}" for size in sizes), _hours(config), _banked(name, config))
 
 
-def _with_bank(name: str, config: RunConfig) -> str:
+def _banked(name: str, config: RunConfig) -> str:
     """Hours where the encoder never runs; none for one that learns or has learned nothing."""
     frozen = config.task == "report" and config.optim.encoder_lr == 0
     if not frozen or (name in PAPER_ROWS and earlier_recipe(name) is None):
         return "-"
-    banked = replace(config, data=replace(config.data, bank=Path("BANK")))
-    return f"{estimate(banked).hours():,.1f}"
+    return _hours(replace(config, data=replace(config.data, bank=Path("BANK"))))
+
+
+def _hours(config: RunConfig) -> str:
+    hours = estimate(config).hours()
+    return f"{hours:.1f}" if hours >= 0.05 else "<0.1"

@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
 
     from uvlm.inference.pipeline import Pipeline
 
-    pipeline = Pipeline.load(args.model, device=args.device, base=args.base)
+    pipeline = Pipeline.load(args.model, args.device, args.base, task="segmentation")
     pipeline.require("segmentation")
 
     def work(path: Path) -> str:

@@ -1,7 +1,6 @@
 """`uvlm train RECIPE`: settings from the recipe, changed by `--any.field value`."""
 
 # No postponed annotations here: tyro reads those of a class inside a function.
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-from uvlm.errors import ConfigError
 from uvlm.models.config import ClassificationConfig, SegmentationConfig
 from uvlm.registry import PAPER_ROWS, RECIPES
 from uvlm.training.config import RunConfig
@@ -40,6 +38,8 @@ def _parse(name: str, arguments: Sequence[str]) -> tuple[RunConfig, bool, bool]:
 
     from uvlm.training.recipes import recipe
 
+    default = recipe(name)
+
     @dataclass(frozen=True, kw_only=True)
     class Arguments:
         run: Annotated[RunConfig, tyro.conf.arg(name="")]
@@ -55,7 +55,7 @@ def _parse(name: str, arguments: Sequence[str]) -> tuple[RunConfig, bool, bool]:
         prog=f"uvlm train {name}",
         description=f"{RECIPES[name][1]}.",
         args=list(arguments),
-        default=Arguments(run=recipe(name)),
+        default=Arguments(run=default),
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
     )
     return parsed.run, parsed.resume, parsed.smoke
@@ -84,14 +84,6 @@ def _smoke(name: str, config: RunConfig) -> None:
         train(replace(config, model=model, data=data, loop=loop, out=out))
 
 
-def _known(name: str) -> str:
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"there is no recipe {name!r}.{hint}\n\n{_usage()}")
-    return name
-
-
 def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(_usage())
@@ -100,19 +92,19 @@ def main(argv: Sequence[str]) -> int:
         from uvlm.cli.recipe_table import print_recipes
 
         return print_recipes(argv[1:])
-    name, *rest = _known(argv[0]), *argv[1:]
+    name, *rest = argv
     try:
         config, resume, smoke = _parse(name, rest)
     except SystemExit as stop:  # tyro has printed help or what is wrong with the arguments
         return int(stop.code or 0)
+    if name in PAPER_ROWS:
+        from uvlm.training.paper import check_start
+
+        check_start(name, config, smoke=smoke)
     if smoke:
         _smoke(name, config)
         print(f"smoke run of {name}: passed")
         return 0
-    if name in PAPER_ROWS:
-        from uvlm.training.paper import check_start
-
-        check_start(name, config)
     from uvlm.training.run import train
 
     bundle = train(config, resume=resume)

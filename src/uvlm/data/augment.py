@@ -1,7 +1,8 @@
 """nnU-Net's training transforms, with left and right kept, and reproducible.
 
 batchgeneratorsv2 draws from the global random states of NumPy and torch; `Augmenter` seeds both
-for one sample and restores them, so that a sample depends on its own seed and on nothing else.
+for one sample and restores them, and computes in one thread, as loader processes do, since a mean
+over two has other last bits. So a sample depends on its own seed and on nothing else.
 """
 
 from __future__ import annotations
@@ -122,6 +123,11 @@ class Augmenter:
     def __call__(
         self, image: Tensor, seg: Tensor | None, seed: int
     ) -> tuple[Tensor, Tensor | None]:
-        with fixed_random_state(seed):
-            sample = self.transform(image=image, segmentation=seg)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with fixed_random_state(seed):
+                sample = self.transform(image=image, segmentation=seg)
+        finally:
+            torch.set_num_threads(threads)
         return sample["image"].contiguous(), sample["segmentation"]

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -138,52 +139,41 @@ class Bank:
         }
         for what, (there, here) in compared.items():
             if there != here:
-                raise InputError.about(
-                    self.path, f"it was made with {what} {there}, this run has {here}", ANEW
-                )
-        lacking = set(wanted.stages) - set(made.stages)
-        if lacking:
-            raise InputError.about(
-                self.path, f"it lacks the (stage, channels) {sorted(lacking)}", ANEW
-            )
+                self._refuse(f"it was made with {what} {there}, this run has {here}")
+        if lacking := set(wanted.stages) - set(made.stages):
+            self._refuse(f"it lacks the (stage, channels) {sorted(lacking)}")
         self._check_augmentation(wanted, train)
         self._check_studies([*train, *val])
 
+    def _refuse(self, found: str, remedy: str = ANEW) -> NoReturn:
+        raise InputError.about(self.path, found, remedy)
+
     def _check_augmentation(self, wanted: BankKey, train: Iterable[Row]) -> None:
+        made = self.index.key.augment
         if wanted.augment is None:
             return
-        if self.index.key.augment not in (None, wanted.augment):
-            raise InputError.about(
-                self.path,
-                f"its views were made with {self.index.key.augment}, this run has {wanted.augment}",
-                ANEW,
-            )
+        if made not in (None, wanted.augment):
+            self._refuse(f"its views were made with {made}, this run has {wanted.augment}")
         single = [row.series_id for row in train if self.index.views.get(row.series_id) == 1]
         if single:
-            raise InputError.about(
-                self.path,
+            self._refuse(
                 f"it has only the unchanged view of {len(single)} training studies, this run "
                 "changes its training volumes",
-                "Switch that off (--data.augment.no-spatial --data.augment.no-intensity), or "
-                "make a bank with more --views.",
+                "Switch data.augment off, or make a bank with more --views.",
             )
 
     def _check_studies(self, rows: Sequence[Row]) -> None:
         missing = [row.series_id for row in rows if row.series_id not in self.index.views]
         if missing:
-            raise InputError.about(
-                self.path,
-                f"{len(missing)} of {len(rows)} studies are missing, the first is {missing[0]}",
-                ANEW,
+            self._refuse(
+                f"{len(missing)} of {len(rows)} studies are missing, the first is {missing[0]}"
             )
         for row in rows:
             there, here = self.index.image_bytes[row.series_id], row.image.stat().st_size
             if there != here:
-                raise InputError.about(
-                    self.path,
+                self._refuse(
                     f"{row.series_id} was encoded from a file of {there} bytes, {row.image} now "
-                    f"has {here}",
-                    ANEW,
+                    f"has {here}"
                 )
 
 
@@ -195,9 +185,8 @@ def missing_shards(folder: Path, index: BankIndex) -> list[int]:
 
 def _all_offsets(folder: Path, index: BankIndex) -> list[Offsets | None]:
     """Of every shard; None where it is not there, or not whole."""
-    total, most = sum(index.views.values()), index.per_shard
     return [
-        _offsets(shard_path(folder, number), index.key, min(most, total - number * most))
+        _offsets(shard_path(folder, number), index.key, index.records_in(number))
         for number in range(index.shards)
     ]
 

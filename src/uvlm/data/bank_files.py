@@ -90,6 +90,11 @@ class BankIndex:
     per_shard: int
     """Records of a shard."""
 
+    def __post_init__(self) -> None:
+        least = min((self.per_shard, *self.views.values()))
+        if least < 1 or self.views.keys() != self.image_bytes.keys():
+            raise ConfigError("views, image_bytes and per_shard contradict one another.")
+
     @property
     def records(self) -> list[tuple[str, int]]:
         """(series, view), in order."""
@@ -98,6 +103,10 @@ class BankIndex:
     @property
     def shards(self) -> int:
         return -(-sum(self.views.values()) // self.per_shard)
+
+    def records_in(self, shard: int) -> int:
+        """How many records shard number `shard` holds."""
+        return min(self.per_shard, sum(self.views.values()) - shard * self.per_shard)
 
 
 def records_per_shard(key: BankKey) -> int:
@@ -119,22 +128,19 @@ def read_index(folder: Path) -> BankIndex:
     try:
         values: dict[str, Any] = json.loads(path.read_text("utf-8"))
         found = values.pop("format")
+        if found == FORMAT:
+            return from_dict(BankIndex, values)
     except FileNotFoundError:
         raise InputError.about(
             folder, "there is no feature bank", "Make one with `uvlm features`."
         ) from None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise InputError.about(
             path, f"unreadable ({error})", "Delete the bank and make it again."
         ) from None
-    if found != FORMAT:
-        raise InputError.about(
-            path, f"its format is {found}, this version reads {FORMAT}", "Make the bank again."
-        )
-    try:
-        return from_dict(BankIndex, values, INDEX)
-    except ConfigError as error:
-        raise InputError.about(path, str(error), "Delete the bank and make it again.") from None
+    raise InputError.about(
+        path, f"its format is {found}, this version reads {FORMAT}", "Make the bank again."
+    )
 
 
 def write_index(folder: Path, index: BankIndex) -> None:

@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader, Sampler
 from uvlm.data.config import DataConfig
 from uvlm.data.dataset import Draw, Sample, StudyDataset
 from uvlm.data.order import epoch_order, study_weights
-from uvlm.errors import ConfigError
 from uvlm.preprocessing.catalog import Row
 
 __all__ = [
@@ -94,7 +93,6 @@ def training_sampler(
     seed: int,
     first: int,
     last: int,
-    lengths: Sequence[int] | None = None,
     rank: int = 0,
     processes: int = 1,
     accumulate: int = 1,
@@ -103,15 +101,11 @@ def training_sampler(
 
     Args:
         first, last: batches of each process, counted from 0, `last` excluded
-        lengths: of the rows' texts, any unit; None takes the reports' characters
         accumulate: batches of each process per optimiser step
 
     Raises:
-        ConfigError: there is nothing to balance by, or a row has no report to bucket by.
-        ValueError: `lengths` are not as many as the rows.
+        ConfigError: there is nothing to balance by.
     """
-    weights = study_weights(rows) if config.balance else None
-    known = _lengths(rows, lengths) if config.bucket else None
     return DrawSampler(
         studies=len(rows),
         batch_size=config.batch_size,
@@ -121,23 +115,10 @@ def training_sampler(
         rank=rank,
         processes=processes,
         accumulate=accumulate,
-        weights=weights,
-        lengths=known,
+        weights=study_weights(rows) if config.balance else None,
+        # Characters stand for tokens: a tokenizer would have to read every report first.
+        lengths=np.array([len(row.report or "") for row in rows]) if config.bucket else None,
     )
-
-
-def _lengths(rows: Sequence[Row], lengths: Sequence[int] | None) -> NDArray[np.int64]:
-    if lengths is not None:
-        if len(lengths) != len(rows):
-            raise ValueError(f"expected {len(rows)} lengths, got {len(lengths)}")
-        return np.asarray(lengths, dtype=np.int64)
-    without = next((row.series_id for row in rows if not row.report), None)
-    if without is not None:
-        raise ConfigError(
-            f"data.bucket sorts studies by the length of their reports, but {without} has none; "
-            "leave it out."
-        )
-    return np.array([len(row.report or "") for row in rows], dtype=np.int64)
 
 
 def collate(samples: Sequence[Sample], pad_id: int) -> Batch:

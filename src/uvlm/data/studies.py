@@ -48,9 +48,9 @@ class Studies:
 
     @property
     def digest(self) -> str:
-        """Changes with any study's identity, labels, report or classes, and with their order; not
-        with where the files lie."""
-        digest = hashlib.sha256()
+        """Changes with the names of labels and classes, with any study's identity, labels, report
+        or classes, and with their order; not with where the files lie."""
+        digest = hashlib.sha256(repr((self.labels, self.classes)).encode("utf-8", "surrogatepass"))
         for row in (*self.train, *self.val):
             values = row.values if isinstance(row, PartialRow) else None
             told = (row.series_id, row.patient_id, row.labels, row.report, values)
@@ -97,6 +97,7 @@ def load_studies(config: DataConfig, need: Sequence[Need]) -> Studies:
             f"{len(train)} series are left for training and {len(val)} for validation",
             "Give more studies, or change --data.val-fraction.",
         )
+    _check_classes(classes, train)
     return Studies(
         names=tuple(catalog.name for catalog in catalogs),
         region=first.region,
@@ -143,6 +144,19 @@ def _check_series(catalogs: Sequence[Catalog]) -> None:
                     f"its series {row.series_id} is also in {other.path}",
                     "A series may come once in a run; give each its own series_id.",
                 )
+
+
+def _check_classes(classes: tuple[str, ...], train: Sequence[Row]) -> None:
+    """An output never trained would be noise, said wherever background is."""
+    everything = range(1 + len(classes))
+    drawn = {row.values if isinstance(row, PartialRow) else tuple(everything) for row in train}
+    unknown = set(everything).difference(*drawn)
+    if unknown:
+        raise CatalogError(
+            f"no training study's mask was drawn for the class {classes[min(unknown) - 1]!r}: the "
+            "studies of its catalog are all held out. Leave that catalog out, or change "
+            "--data.val-fraction."
+        )
 
 
 def _known_labels(

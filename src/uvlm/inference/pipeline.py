@@ -46,7 +46,12 @@ class Pipeline:
 
     @classmethod
     def load(
-        cls, bundle: Path | str, device: str = "auto", base: Path | str | None = None
+        cls,
+        bundle: Path | str,
+        device: str = "auto",
+        base: Path | str | None = None,
+        *,
+        task: str | None = None,
     ) -> Pipeline:
         """Read, verify and place a bundle.
 
@@ -54,13 +59,15 @@ class Pipeline:
             bundle: folder written by training, or a checkpoint `*.pth` of nnU-Net's folders
             device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", ...
             base: folder of the language model, for a bundle that holds adapters of one
+            task: load this part only
 
         Raises:
             BundleError: a file is missing or altered, or the base is missing or another one.
             ConfigError: the device does not exist.
         """
         where = _device(device)
-        return cls(load_bundle(Path(bundle), base=Path(base) if base else None), where)
+        given = Path(base) if base else None
+        return cls(load_bundle(Path(bundle), base=given, task=task), where)
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -161,14 +161,12 @@ class Predictor:
         model = cast(ReportModel, self.bundle.modules["report"])
         tokenizer = self.bundle.tokenizer
         assert tokenizer is not None
-        ids = generate(
-            model,
-            model.visual_plan(stages),
-            prompt,
-            max_new_tokens=max_new_tokens,
-            eos_id=tokenizer.eos_id,
-        )
-        return tokenizer.decode(ids).strip(), len(ids) == max_new_tokens
+        plan = model.visual_plan(stages)
+        # The last token written is not read again.
+        room = model.decoder.positions - len(plan.layout(len(prompt))) + 1
+        most = min(max_new_tokens, max(room, 1))
+        ids = generate(model, plan, prompt, max_new_tokens=most, eos_id=tokenizer.eos_id)
+        return tokenizer.decode(ids).strip(), len(ids) == most
 
     def _segment(self, array: NDArray[np.float32]) -> NDArray[Any]:
         part = self.bundle.parts["segmentation"]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from uvlm.models.config import Grid, ReportConfig
 from uvlm.models.injection import VisualPlan
+from uvlm.models.linear import Linear
 
 __all__ = ["AlignStages"]
 
@@ -49,9 +50,9 @@ def projection(channels: int, hidden: int, width: int) -> nn.Sequential:
     """Stage channels to decoder width, normalised before and after."""
     layers = nn.Sequential(
         nn.LayerNorm(channels),
-        nn.Linear(channels, hidden),
+        Linear(channels, hidden),
         nn.GELU(),
-        nn.Linear(hidden, width),
+        Linear(hidden, width),
         nn.LayerNorm(width, eps=1e-6),
     )
     for layer in layers:

@@ -11,13 +11,12 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from uvlm.errors import BundleError, ConfigError
@@ -40,6 +39,7 @@ from uvlm.models.card import model_card
 from uvlm.models.config import ReportConfig
 from uvlm.models.pretrained import load_base_weights, load_own_state, own_state
 from uvlm.models.pretrained_base import check_base
+from uvlm.models.tensor_file import save_tensors
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 from uvlm.text.tokenizer import Tokenizer
@@ -96,7 +96,7 @@ def save_bundle(
         stored, shared = _stored_once({name: modules[name] for name in ordered})
         # One metadata key: safetensors writes several in random order, and equal weights must give
         # equal files.
-        save_file(stored, aside / WEIGHTS, metadata={"shared": json.dumps(shared)})
+        save_tensors(stored, aside / WEIGHTS, metadata={"shared": json.dumps(shared)})
         write_descriptions(aside, ordered, prompt)
         if tokenizer is not None:
             tokenizer.save(aside / TOKENIZER)
@@ -108,12 +108,13 @@ def save_bundle(
     return folder
 
 
-def load_bundle(folder: Path | str, base: Path | None = None) -> Bundle:
+def load_bundle(folder: Path | str, base: Path | None = None, *, task: str | None = None) -> Bundle:
     """Verify every file, build every part and give it its weights.
 
     Args:
         folder: a bundle; or a checkpoint (`*.pth`) that nnU-Net or this package's trainers wrote
         base: folder of the pretrained language model whose adapters the bundle holds
+        task: the only part of a bundle to load, so that others ask for neither memory nor base
 
     Raises:
         BundleError: a file is missing, altered, of a later format, or does not fit the others; or
@@ -126,6 +127,8 @@ def load_bundle(folder: Path | str, base: Path | None = None) -> Bundle:
         return checkpoint_bundle(folder, base=base)
     verify(folder)
     info = read_bundle_info(folder)
+    if task is not None:
+        info = _only(info, task)
     _check_base(info, base)
     has_tokenizer = (folder / TOKENIZER).is_file()
     tokenizer = Tokenizer.load(folder / TOKENIZER) if has_tokenizer else None
@@ -144,6 +147,16 @@ def load_bundle(folder: Path | str, base: Path | None = None) -> Bundle:
         prompt=info.prompt,
         fingerprint=info.fingerprint,
     )
+
+
+def _only(info: BundleInfo, task: str) -> BundleInfo:
+    if task not in info.parts:
+        raise BundleError.about(
+            info.path,
+            f"the bundle has no {task} part; it holds {', '.join(info.parts)}",
+            f"Give a bundle that was trained for {task}.",
+        )
+    return replace(info, parts={task: info.parts[task]})
 
 
 def _check_base(info: BundleInfo, base: Path | None) -> None:
@@ -223,24 +236,27 @@ def _equal(a: Tensor | None, b: Tensor) -> bool:
 def _build_modules(
     parts: Mapping[str, Part], weights: Path, base: Path | None
 ) -> dict[str, nn.Module]:
+    with torch.device("meta"):
+        modules: dict[str, nn.Module] = {
+            name: MODELS[part.task](part.config).eval() for name, part in parts.items()
+        }
     with safe_open(weights, framework="pt") as file:
         shared: dict[str, str] = json.loads((file.metadata() or {})["shared"])
+        stored = {
+            name: {key: shared.get(f"{name}.{key}", f"{name}.{key}") for key in own_state(module)}
+            for name, module in modules.items()
+        }
+        wanted = {key for keys in stored.values() for key in keys.values()}
         # Clones are aligned, as fresh weights are, so that both compute the same to the last bit;
         # and nothing depends on the file afterwards.
-        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-    modules: dict[str, nn.Module] = {}
+        tensors = {key: file.get_tensor(key).clone() for key in wanted}
     encoders: dict[Any, nn.Module] = {}
-    for name, part in parts.items():
-        with torch.device("meta"):
-            module: nn.Module = MODELS[part.task](part.config)
-        if isinstance(module, ReportModel) and adapted(part.config):
+    for name, module in modules.items():
+        config, keys = parts[name].config, stored[name]
+        if isinstance(module, ReportModel) and adapted(config):
             load_base_weights(module, base)
-        keys = {key: f"{name}.{key}" for key in own_state(module)}
-        keys = {key: shared.get(full, full) for key, full in keys.items()}
-        own = {key: tensors[full] for key, full in keys.items()}
-        load_own_state(module, own, assign=True)
+        load_own_state(module, {key: tensors[full] for key, full in keys.items()}, assign=True)
         source = tuple(full for key, full in keys.items() if key.startswith("encoder."))
         encoder = module.get_submodule("encoder")
-        module.encoder = encoders.setdefault((part.config.encoder, source), encoder)
-        modules[name] = module.eval()
+        module.encoder = encoders.setdefault((config.encoder, source), encoder)
     return modules

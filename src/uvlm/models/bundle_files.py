@@ -40,6 +40,7 @@ __all__ = [
     "TaskConfig",
     "adapted",
     "read_bundle_info",
+    "sha256_of",
     "verify",
 ]
 
@@ -201,7 +202,7 @@ def read_bundle_info(folder: Path | str) -> BundleInfo:
         path=folder,
         parts=parts,
         prompt=config.get("prompt"),
-        fingerprint=_sha256(folder / CHECKSUMS)[:16],
+        fingerprint=sha256_of(folder / CHECKSUMS)[:16],
     )
 
 
@@ -222,7 +223,7 @@ def verify(folder: Path, skip: tuple[str, ...] = ()) -> None:
             raise BundleError.about(folder / CHECKSUMS, f"it does not cover {name}", REMEDY)
         if not file.is_file():
             raise BundleError.about(file, "the file is missing", REMEDY)
-        if name not in skip and _sha256(file) != expected[name]:
+        if name not in skip and sha256_of(file) != expected[name]:
             raise BundleError.about(file, "the file was altered since it was written", REMEDY)
 
 
@@ -256,9 +257,9 @@ def write_descriptions(folder: Path, parts: Mapping[str, Part], prompt: str | No
 
 def write_checksums(folder: Path) -> str:
     """checksums.json over all files there are; returns the bundle's fingerprint."""
-    sums = {file.name: _sha256(file) for file in sorted(folder.iterdir())}
+    sums = {file.name: sha256_of(file) for file in sorted(folder.iterdir())}
     _write_json(folder / CHECKSUMS, sums)
-    return _sha256(folder / CHECKSUMS)[:16]
+    return sha256_of(folder / CHECKSUMS)[:16]
 
 
 def _part_to_dict(part: Part) -> dict[str, Any]:
@@ -320,7 +321,8 @@ def _write_json(file: Path, content: Any) -> None:
     file.write_text(text + "\n", encoding="utf-8")
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Checksum of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(1 << 22):

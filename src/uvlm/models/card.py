@@ -50,7 +50,9 @@ def _language_model(part: Part) -> list[str]:
     if not isinstance(decoder, PretrainedConfig):
         return []
     name = decoder.base.name if decoder.base else decoder.hf.get("model_type")
-    held = "adapters of it are here, the model itself is not" if adapted(part.config) else "tuned"
+    held = (
+        "adapters of it are here; give its folder with --base" if adapted(part.config) else "tuned"
+    )
     return [
         f"- Language model: {name}, fingerprint `{decoder.fingerprint}` ({held}); its licence "
         "applies"

@@ -15,18 +15,14 @@ from torch import Tensor, nn
 
 from uvlm.models.config import DecoderConfig
 from uvlm.models.injection import VisualPlan
+from uvlm.models.language import LanguageDecoder
 from uvlm.models.layout import TokenLayout
+from uvlm.models.linear import Linear, SharedEmbedding, linear
 
-__all__ = ["Decoder", "KVCache", "LogitsAt", "authors_table", "rotary_table", "rotate"]
-
-LogitsAt = Tensor | slice | None
-"""Which text positions of a call get logits: all (None), a slice, indices (n,), or a mask (B, T)
-whose True positions come out flattened as (n, V)."""
+__all__ = ["Decoder", "KVCache", "authors_table", "rotary_table", "rotate"]
 
 Injection = Callable[[Tensor], Tensor]
 """Hidden states of a whole sequence in, with visual tokens added out."""
-
-FEW_ROWS = 8
 
 
 def rotary_table(
@@ -73,22 +69,6 @@ def table_for(
     return table if config.rotary == "halves" else authors_table(table)
 
 
-def linear_few_rows(x: Tensor, weight_VE: Tensor) -> Tensor:
-    """`F.linear(x, weight_VE)` for at most `FEW_ROWS` rows on the CPU, where each step of decoding
-    reads the whole matrix once.
-
-    The batched product reads it at the memory's speed, the plain one at half of it (151,669 x 512,
-    one row: 9 against 19 ms; four rows: 23 against 51).
-    """
-    rows_EN = x.flatten(0, -2).T
-    groups = 8
-    whole = len(weight_VE) // groups * groups
-    grouped = weight_VE[:whole].view(groups, -1, weight_VE.shape[1])
-    most_VN = torch.bmm(grouped, rows_EN.expand(groups, -1, -1)).flatten(0, 1)
-    rest_VN = weight_VE[whole:] @ rows_EN
-    return torch.cat((most_VN, rest_VN)).T.reshape(*x.shape[:-1], len(weight_VE))
-
-
 class KVCache:
     """Keys, values and rotary table of a fixed number of positions, allocated once.
 
@@ -127,8 +107,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
 
     def forward(
         self,
@@ -156,7 +136,7 @@ class Block(nn.Module):
         self.attention = Attention(config.width, config.heads)
         self.norm2 = nn.LayerNorm(config.width)
         self.ffn = nn.Sequential(
-            nn.Linear(config.width, config.ffn), nn.GELU(), nn.Linear(config.ffn, config.width)
+            Linear(config.width, config.ffn), nn.GELU(), Linear(config.ffn, config.width)
         )
 
     def forward(
@@ -176,18 +156,15 @@ class Block(nn.Module):
         return h_BTE
 
 
-class Decoder(nn.Module):
-    """Embeddings in, logits out; the output matrix is the embedding matrix.
+class Decoder(LanguageDecoder):
+    """Trained from scratch; the output matrix is the embedding matrix."""
 
-    Shape:
-        embeddings: (B, T, E), the positions of `layout` that follow the cached ones
-        result: (B, T', V), T' text positions of this call, or those named by `logits_at`
-    """
+    config: DecoderConfig
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.embedding = SharedEmbedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.apply(self._initialise)
@@ -206,32 +183,9 @@ class Decoder(nn.Module):
             self.config, batch=batch, capacity=capacity, device=weight.device, dtype=weight.dtype
         )
 
-    def forward(
-        self,
-        embeddings_BTE: Tensor,
-        layout: TokenLayout,
-        plan: VisualPlan | None = None,
-        cache: KVCache | None = None,
-        logits_at: LogitsAt = None,
-    ) -> tuple[Tensor, KVCache | None]:
-        """Logits at text positions, and the cache with this call's positions added.
-
-        Visual positions never get logits: nothing is predicted there.
-        """
-        first_text = max(layout.text.start - (cache.length if cache else 0), 0)
-        h_BTE = self.hidden(embeddings_BTE, layout, plan, cache)[:, first_text:]
-        if isinstance(logits_at, Tensor) and logits_at.dtype == torch.bool:
-            h_BTE = h_BTE[logits_at]
-        elif logits_at is not None:
-            h_BTE = h_BTE[:, logits_at]
-        return self.head(h_BTE), cache
-
     def head(self, h_BTE: Tensor) -> Tensor:
         """Hidden states to logits."""
-        normed_BTE, weight_VE = self.norm(h_BTE), self.embedding.weight
-        if normed_BTE.device.type == "cpu" and normed_BTE[..., 0].numel() <= FEW_ROWS:
-            return linear_few_rows(normed_BTE, weight_VE)
-        return F.linear(normed_BTE, weight_VE)
+        return linear(self.norm(h_BTE), self.embedding.weight)
 
     def hidden(
         self,
@@ -240,13 +194,9 @@ class Decoder(nn.Module):
         plan: VisualPlan | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """Hidden states of this call's positions before the final normalisation.
-
-        Raises:
-            ValueError: the positions do not fit the layout, the cache or the plan.
-        """
+        """Hidden states of this call's positions before the final normalisation."""
         start = cache.length if cache else 0
-        self._check(embeddings_BTE, layout, plan, cache)
+        self.check(embeddings_BTE, layout, plan, cache)
         if cache:
             rotary = cache.rotary[:, start : len(layout)]
         else:
@@ -263,31 +213,3 @@ class Decoder(nn.Module):
         if cache:
             cache.length = len(layout)
         return h_BTE
-
-    def _check(
-        self,
-        embeddings_BTE: Tensor,
-        layout: TokenLayout,
-        plan: VisualPlan | None,
-        cache: KVCache | None,
-    ) -> None:
-        start = cache.length if cache else 0
-        given = embeddings_BTE.shape[1]
-        if start + given != len(layout):
-            raise ValueError(
-                f"the layout has {len(layout)} positions, got {given} embeddings after {start} "
-                "cached positions"
-            )
-        if cache and len(layout) > cache.capacity:
-            raise ValueError(f"{len(layout)} positions do not fit a cache of {cache.capacity}")
-        if plan is None:
-            return
-        if start:
-            raise ValueError(f"vision enters with the first positions, not after {start} of them")
-        beyond = [layer for layer in plan.per_layer if not 1 <= layer <= self.config.layers]
-        if beyond or plan.prefix.shape[1] != layout.num_vision:
-            raise ValueError(
-                f"the plan has {plan.prefix.shape[1]} visual tokens for layers "
-                f"{sorted(plan.per_layer)}; the layout has {layout.num_vision} and the decoder "
-                f"{self.config.layers} layers"
-            )

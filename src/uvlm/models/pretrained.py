@@ -17,16 +17,16 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from uvlm.errors import ConfigError
 from uvlm.models.config import PretrainedConfig
-from uvlm.models.decoder import LogitsAt
 from uvlm.models.injection import VisualPlan
+from uvlm.models.language import LanguageDecoder
 from uvlm.models.layout import TokenLayout
-from uvlm.models.pretrained_base import base_tokenizer, positions_of, read_base
+from uvlm.models.pretrained_architecture import positions_of
+from uvlm.models.pretrained_base import base_tokenizer, read_base
 from uvlm.models.pretrained_build import adapt, build_causal, transformer_of
 from uvlm.models.pretrained_cache import PretrainedCache
 from uvlm.models.pretrained_hooks import InjectHook, Sight, look
@@ -42,8 +42,8 @@ __all__ = [
 ]
 
 
-class PretrainedDecoder(nn.Module):
-    """Embeddings in, logits out, by a Qwen3, Phi, Llama or like model.
+class PretrainedDecoder(LanguageDecoder):
+    """A Qwen3, Phi, Llama or like model.
 
     Unlike `Decoder`'s, its `hidden` states are normalised already and `head` is the output matrix
     alone; `head(hidden(...))` are the logits of both.
@@ -52,14 +52,12 @@ class PretrainedDecoder(nn.Module):
         model: the model of transformers, with adapters in it if `config.tuning` is "lora"
         embedding: its token embedding
 
-    Shape:
-        embeddings: (B, T, E), the positions of `layout` that follow the cached ones
-        result: (B, T', V), T' text positions of this call, or those named by `logits_at`
-
     Raises:
         ConfigError: the base was not read, or its architecture is not supported.
         MissingExtraError: transformers or PEFT is not installed.
     """
+
+    config: PretrainedConfig
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
@@ -67,7 +65,6 @@ class PretrainedDecoder(nn.Module):
             raise ConfigError("the base of the pretrained decoder was not read; use read_base.")
         self.config = config
         self.positions = positions_of(config)
-        """Longest sequence."""
         self.model: Any = build_causal(config)
         adapt(self.model, config)
         self._sight: Sight | None = None
@@ -124,23 +121,6 @@ class PretrainedDecoder(nn.Module):
             return None
         return look(self._sight, self.config.layers, args, kwargs)
 
-    def forward(
-        self,
-        embeddings_BTE: Tensor,
-        layout: TokenLayout,
-        plan: VisualPlan | None = None,
-        cache: PretrainedCache | None = None,
-        logits_at: LogitsAt = None,
-    ) -> tuple[Tensor, PretrainedCache | None]:
-        """Logits at text positions, and the cache with this call's positions added."""
-        first_text = max(layout.text.start - (cache.length if cache else 0), 0)
-        h_BTE = self.hidden(embeddings_BTE, layout, plan, cache)[:, first_text:]
-        if isinstance(logits_at, Tensor) and logits_at.dtype == torch.bool:
-            h_BTE = h_BTE[logits_at]
-        elif logits_at is not None:
-            h_BTE = h_BTE[:, logits_at]
-        return self.head(h_BTE), cache
-
     def head(self, h_BTE: Tensor) -> Tensor:
         """Normalised hidden states to logits."""
         logits: Tensor = self.model.get_output_embeddings()(h_BTE)
@@ -156,10 +136,16 @@ class PretrainedDecoder(nn.Module):
         """Normalised hidden states of this call's positions.
 
         Raises:
-            ValueError: the positions do not fit the layout, the cache or the plan.
             ConfigError: the sequence is longer than the base can read.
         """
-        self._check(embeddings_BTE, layout, plan, cache)
+        self.check(embeddings_BTE, layout, plan, cache)
+        if len(layout) > self.positions:
+            raise ConfigError(
+                f"a sequence of {len(layout)} positions does not fit the base model, which reads "
+                f"{self.positions}; use a deeper injection.reference_stage or shorter reports."
+            )
+        if plan is not None and plan.place != "before":
+            raise ConfigError("a pretrained decoder takes injection before its layers only.")
         with self.seeing(layout, plan):
             found = transformer_of(self.model)(
                 inputs_embeds=embeddings_BTE.to(self.embedding.weight.dtype),
@@ -170,38 +156,3 @@ class PretrainedDecoder(nn.Module):
             cache.length = len(layout)
         h_BTE: Tensor = found.last_hidden_state
         return h_BTE
-
-    def _check(
-        self,
-        embeddings_BTE: Tensor,
-        layout: TokenLayout,
-        plan: VisualPlan | None,
-        cache: PretrainedCache | None,
-    ) -> None:
-        start = cache.length if cache else 0
-        given, length = embeddings_BTE.shape[1], len(layout)
-        if length > self.positions:
-            raise ConfigError(
-                f"a sequence of {length} positions does not fit the base model, which reads "
-                f"{self.positions}; use a deeper injection.reference_stage or shorter reports."
-            )
-        if start + given != length:
-            raise ValueError(
-                f"the layout has {length} positions, got {given} embeddings after {start} cached "
-                "positions"
-            )
-        if cache and length > cache.capacity:
-            raise ValueError(f"{length} positions do not fit a cache of {cache.capacity}")
-        if plan is None:
-            return
-        if start:
-            raise ValueError(f"vision enters with the first positions, not after {start} of them")
-        if plan.place != "before":
-            raise ConfigError("a pretrained decoder takes injection before its layers only.")
-        beyond = [layer for layer in plan.per_layer if not 1 <= layer <= self.config.layers]
-        if beyond or plan.prefix.shape[1] != layout.num_vision:
-            raise ValueError(
-                f"the plan has {plan.prefix.shape[1]} visual tokens for layers "
-                f"{sorted(plan.per_layer)}; the layout has {layout.num_vision} and the decoder "
-                f"{self.config.layers} layers"
-            )

@@ -14,30 +14,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from uvlm.errors import ConfigError, InputError, MissingExtraError
+from uvlm.errors import ConfigError, InputError
 from uvlm.models.config import PretrainedConfig
+from uvlm.models.pretrained_architecture import why_not
 from uvlm.text.tokenizer import Tokenizer
 
-__all__ = ["base_files", "base_tokenizer", "check_base", "positions_of", "read_base"]
+__all__ = ["base_files", "base_tokenizer", "check_base", "read_base"]
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER = "tokenizer.json"
 DOWNLOAD = "Give the folder of a Qwen3, Phi or Llama model as `hf download NAME` fills it."
 
-NEEDED = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 NOT_KEPT = ("_name_or_path", "auto_map", "transformers_version")
-NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "final_logit_softcapping": (None,),
-    "logits_scaling": (None, 1),
-    "logit_scale": (None, 1),
-    "embedding_multiplier": (None, 1),
-    "quantization_config": (None,),
-}
-"""Settings that make a model compute more than embedding, layers, norm and output matrix, or keep
-its weights in another form, and the values with which they do not."""
-
-SCALED = ("gemma", "granite", "cohere")
-"""Kinds of models that scale embeddings or logits by numbers of their own code."""
 
 
 def read_base(config: PretrainedConfig) -> PretrainedConfig:
@@ -49,16 +37,27 @@ def read_base(config: PretrainedConfig) -> PretrainedConfig:
     """
     folder = _folder(config.base)
     found = _architecture(folder)
-    tokenizer = base_tokenizer(folder)
+    tokenizer, known = base_tokenizer(folder), int(found["vocab_size"])
     read = replace(
         config,
         architecture=json.dumps(found, sort_keys=True),
         fingerprint=_fingerprint(folder),
-        vocab_size=max(int(found["vocab_size"]), tokenizer.vocab_size),
-        new_tokens=tuple(sorted(tokenizer.special_ids[name] for name in tokenizer.added)),
+        vocab_size=max(known, tokenizer.vocab_size),
+        new_tokens=tuple(
+            sorted(
+                entry
+                for name, entry in tokenizer.special_ids.items()
+                if name in tokenizer.added or entry >= known
+            )
+        ),
     )
     if config.fingerprint not in ("", read.fingerprint):
         raise _other(config, folder, read.fingerprint)
+    if config.vocab_size not in (0, read.vocab_size):
+        raise ConfigError(
+            f"model.decoder.vocab_size is {config.vocab_size}, the base's {read.vocab_size}; leave "
+            "it unset."
+        )
     return read
 
 
@@ -111,21 +110,6 @@ def base_files(folder: Path) -> list[Path]:
     raise ConfigError.about(folder, f"it holds {found}", "Give a model saved as safetensors.")
 
 
-def positions_of(config: PretrainedConfig) -> int:
-    """Longest sequence the base can read with full attention and one rotary table."""
-    hf = config.hf
-    limits = [hf.get("max_position_embeddings")]
-    if hf.get("use_sliding_window", True):
-        limits.append(hf.get("sliding_window"))
-    rope = hf.get("rope_parameters") or hf.get("rope_scaling") or {}
-    if rope.get("rope_type", rope.get("type")) == "longrope":
-        limits += [
-            hf.get("original_max_position_embeddings"),
-            rope.get("original_max_position_embeddings"),
-        ]
-    return min((int(limit) for limit in limits if limit), default=1 << 31)
-
-
 def _folder(folder: Path | None) -> Path:
     if folder is None:
         raise ConfigError(
@@ -142,38 +126,11 @@ def _folder(folder: Path | None) -> Path:
 def _architecture(folder: Path) -> dict[str, Any]:
     """config.json, refused if our hooks or our face do not fit such a model."""
     found = _json(folder / CONFIG)
-    refused = _why_not(found)
+    refused = why_not(found)
     if refused:
         raise ConfigError.about(folder / CONFIG, refused, DOWNLOAD)
     base_files(folder)
     return {key: value for key, value in found.items() if key not in NOT_KEPT}
-
-
-def _why_not(found: dict[str, Any]) -> str | None:
-    missing = [key for key in NEEDED if key not in found]
-    if missing:
-        return f"it does not say {', '.join(missing)}, as a text model does"
-    names = found.get("architectures") or []
-    causal = any(str(name).endswith("ForCausalLM") for name in names)
-    if not causal or found.get("is_encoder_decoder"):
-        return f"{', '.join(map(str, names)) or 'the model'} is no decoder-only causal model"
-    if "auto_map" in found and not _in_transformers(found["model_type"], names):
-        return "the model needs its own code, which is never run"
-    if str(found["model_type"]).startswith(SCALED):
-        return f"{found['model_type']} scales its embeddings or logits, which is not supported"
-    for key, neutral in NEUTRAL.items():
-        if found.get(key) not in neutral:
-            return f"its {key} is not supported"
-    return None
-
-
-def _in_transformers(kind: str, names: list[str]) -> bool:
-    """Whether transformers has the model itself: Phi-3's folders bring code that is not needed."""
-    try:
-        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    except ImportError as error:
-        raise MissingExtraError("transformers", "llm") from error
-    return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind) in names
 
 
 def _other(config: PretrainedConfig, folder: Path, found: str) -> InputError:

@@ -14,7 +14,7 @@ from uvlm.errors import ConfigError, MissingExtraError
 from uvlm.models.config import PretrainedConfig
 from uvlm.models.pretrained_rows import TokenEmbedding, TokenHead
 
-__all__ = ["adapt", "build_causal", "tie", "tied", "transformer_of"]
+__all__ = ["adapt", "build_causal", "tie", "transformer_of"]
 
 ADAPTER = "default"
 UNSUPPORTED = "choose a base like Qwen3, Phi or Llama."
@@ -27,6 +27,7 @@ def build_causal(config: PretrainedConfig) -> Any:
     pass through them. Weights that are all trained are in 32 bits.
     """
     try:
+        from huggingface_hub.errors import StrictDataclassError
         from transformers import AutoModelForCausalLM
         from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     except ImportError as error:
@@ -35,14 +36,15 @@ def build_causal(config: PretrainedConfig) -> Any:
     kind = settings["model_type"]
     if kind not in CONFIG_MAPPING:
         raise ConfigError(f"transformers does not know model type {kind!r}; {UNSUPPORTED}")
-    hf_config = CONFIG_MAPPING[kind].from_dict(settings | {"vocab_size": config.vocab_size})
     stored = str(settings.get("dtype") or settings.get("torch_dtype") or "float32")
     narrow = config.tuning == "lora" and stored in ("bfloat16", "float16")
     with torch.device("meta"):
         try:
+            settings |= {"vocab_size": config.vocab_size}
+            hf_config = CONFIG_MAPPING[kind].from_dict(settings)
             auto: Any = AutoModelForCausalLM
             model: Any = auto.from_config(hf_config, attn_implementation="sdpa")
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
             raise ConfigError(f"model type {kind!r} cannot be built ({error}).") from error
         model = model.to(torch.bfloat16 if narrow else torch.float32)
     _check_shape(model, kind)
@@ -53,14 +55,6 @@ def build_causal(config: PretrainedConfig) -> Any:
 def transformer_of(model: Any) -> Any:
     """The layers without the output matrix."""
     return model.base_model
-
-
-def tied(config: PretrainedConfig) -> bool:
-    """Whether the output matrix is the embedding."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    settings = config.hf
-    return bool(CONFIG_MAPPING[settings["model_type"]].from_dict(settings).tie_word_embeddings)
 
 
 def tie(model: Any) -> None:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from uvlm.errors import ConfigError
 from uvlm.models.align import AlignStages
 from uvlm.models.config import ClassificationConfig, PretrainedConfig, ReportConfig
-from uvlm.models.decoder import Decoder, LogitsAt
+from uvlm.models.decoder import Decoder
 from uvlm.models.encoder import Encoder
 from uvlm.models.heads import QueryHead
 from uvlm.models.injection import VisualPlan
+from uvlm.models.language import LogitsAt
 from uvlm.models.layout import TokenLayout
 from uvlm.models.pretrained import PretrainedDecoder
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Mapping
@@ -17,21 +16,17 @@ TRAINERS = Path(__file__).parent / "external"
 """For nnUNet_extTrainer."""
 
 STARTUP = Path(__file__).parent / "startup"
-"""For PYTHONPATH, where torchvision cannot be imported."""
+"""For PYTHONPATH, where timm or torchvision cannot be imported."""
 
 COMMAND_PREFIX = "nnUNetv2_"
 
 
 def search_fails() -> str | None:
     """Why nnU-Net's search for a trainer would fail in this environment; None if it would not."""
-    if importlib.util.find_spec("timm") is None:
-        return "timm is not installed"
-    if importlib.util.find_spec("torchvision") is None:
-        return "torchvision is not installed"
     try:
         importlib.import_module("timm")
-    except Exception as error:  # whatever a binary for another PyTorch raises
-        return f"torchvision cannot be imported ({error})"
+    except Exception as error:  # whatever a torchvision for another PyTorch raises
+        return f"timm cannot be imported ({error})"
     return None
 
 

@@ -11,19 +11,20 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from uvlm.config import to_dict
 from uvlm.errors import CatalogError, ConfigError, InputError
+from uvlm.nnunet.residual import residual_plan
+from uvlm.nnunet.run_config import Place, run_config
 from uvlm.nnunet.settings import PlanSettings, read_settings
 from uvlm.preprocessing.catalog import Catalog, read_catalog, write_text
 from uvlm.preprocessing.nnunet_plans import BLOCKS, CONFIGURATION, FEATURES, NETWORK, network_for
 from uvlm.preprocessing.sources import abdomen_classes, rexgrounding_classes
 
-__all__ = ["Kind", "dataset_folder", "network_kwargs", "read_json", "write_plan"]
+__all__ = ["Kind", "dataset_folder", "read_json", "write_plan"]
 
 Grid = tuple[int, int, int]
 Kind = Literal[
@@ -63,7 +64,8 @@ def write_plan(
         changes: further keys of network_arch_init_kwargs
 
     Raises:
-        ConfigError: the kind, a key or the region is unknown, or the network does not fit.
+        ConfigError: the kind, a key or the region is unknown, a value is impossible, or the
+            network does not fit.
         InputError: the plan exists with other content, or the base plan is missing.
         CatalogError: the catalogs are faulty or disagree, or lack what is to be learned.
     """
@@ -73,26 +75,52 @@ def write_plan(
     read = [read_catalog(path) for path in catalogs]
     region = _region(read, region)
     name = name or f"UVLMPlans_{region}_{kind}"
-    if name == base:
-        raise ConfigError(f"--name {name} would replace the plan it starts from; choose another.")
+    if not re.fullmatch(r"\w[\w.+-]*", name, re.ASCII):
+        raise ConfigError(f"--name {name!r}: a plan's name has letters, digits and _ . + - only.")
+    batch = BATCH if batch_size is None else batch_size
+    if batch < 1:
+        raise ConfigError(f"--batch-size must be at least 1, got {batch}.")
+    path = folder / f"{name}.json"
+    own = {"region": region}
+    described: dict[str, Any] = {}
     if kind in MODES:
-        plan = _prepared_plan(kind, folder, read, changes or {})
-        plan["configurations"][CONFIGURATION]["architecture"]["arch_kwargs"]["region"] = region
+        if patch is not None:
+            raise ConfigError("--patch is for segmentation; labels and reports take whole volumes.")
+        plan = _prepared_plan(kind, path, own, read, changes or {})
         described = {"channel_names": {"0": "CT"}, "labels": {"background": 0}, "numTraining": 0}
         described |= {"file_ending": ".nii.gz"}
     else:
-        plan = _segmentation_plan(kind, folder, base, region, patch, changes or {})
-        described = {}
+        if name == base:
+            raise ConfigError(f"--name {name} would replace the plan it starts from.")
+        plan = _segmentation_plan(kind, path, base, own, patch, changes or {})
     configuration = plan["configurations"][CONFIGURATION]
-    configuration["batch_size"] = batch_size or BATCH
+    configuration["batch_size"] = batch
     plan |= {"dataset_name": folder.name, "plans_name": name}
-    path = folder / f"{name}.json"
-    read_settings(configuration["architecture"]["arch_kwargs"], path)
+    _check(plan, path, trained_here=kind in MODES)
     folder.mkdir(parents=True, exist_ok=True)
     _write_new(path, plan)
     if described and not (folder / "dataset.json").exists():
         _write_new(folder / "dataset.json", described)
     return path
+
+
+def _check(plan: Mapping[str, Any], path: Path, *, trained_here: bool) -> None:
+    """Refuse now what the trainer would refuse."""
+    if not trained_here:
+        residual_plan(plan, CONFIGURATION)
+        return
+    configuration = plan["configurations"][CONFIGURATION]
+    settings = read_settings(configuration["architecture"]["arch_kwargs"], path)
+    place = Place(
+        plan=path,
+        shape=tuple(configuration["patch_size"]),
+        batch_size=configuration["batch_size"],
+        processes=1,
+        device="cpu",
+        out=path.parent,
+        pretrained=settings.llm_model_path is not None,
+    )
+    run_config(settings, place)
 
 
 def dataset_folder(dataset: str) -> Path:
@@ -110,29 +138,25 @@ def dataset_folder(dataset: str) -> Path:
     if not dataset.isdecimal():
         raise ConfigError(f"{dataset!r} is no dataset; give its number, or Dataset123_Name.")
     found = sorted(Path(root).glob(f"Dataset{int(dataset):03d}_*"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+    if not found:
+        raise InputError.about(root, f"there is no dataset {dataset}", "Prepare it first.")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
         raise InputError.about(
-            root, f"dataset {dataset} is not there once but {names}", "Give the folder's name."
+            root, f"several datasets have the number {dataset}: {names}", "Give the whole name."
         )
     return found[0]
 
 
-def network_kwargs(stages: int, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """nnU-Net's keys of the paper's residual U-Net with so many of its stages.
-
-    Args:
-        changes: `features_per_stage`, `n_blocks_per_stage` and `strides` replace the paper's
-    """
-    features = list(changes.get("features_per_stage", FEATURES[:stages]))
-    stages = len(features)
+def _network_kwargs(stages: int) -> dict[str, Any]:
+    """nnU-Net's keys of the paper's residual U-Net with so many of its stages."""
     return {
         "n_stages": stages,
-        "features_per_stage": features,
+        "features_per_stage": FEATURES[:stages],
         "conv_op": "torch.nn.modules.conv.Conv3d",
         "kernel_sizes": [[3, 3, 3]] * stages,
-        "strides": list(changes.get("strides", [[1] * 3, *[[2] * 3] * (stages - 1)])),
-        "n_blocks_per_stage": list(changes.get("n_blocks_per_stage", BLOCKS[:stages])),
+        "strides": [[1] * 3, *[[2] * 3] * (stages - 1)],
+        "n_blocks_per_stage": BLOCKS[:stages],
         "n_conv_per_stage_decoder": [1] * (stages - 1),
         "conv_bias": True,
         "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
@@ -145,10 +169,16 @@ def network_kwargs(stages: int, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _architecture(
-    name: str, stages: int, own: Mapping[str, Any], changes: Mapping[str, Any]
+    name: str, stages: int, own: Mapping[str, Any], changes: Mapping[str, Any], path: Path
 ) -> dict[str, Any]:
-    kwargs = network_kwargs(stages, changes) | dict(own)
-    kwargs |= {key: value for key, value in changes.items() if key not in kwargs or key in own}
+    """Of the paper's network; `changes` come last, `path` is for messages."""
+    features, asked = changes.get("features_per_stage"), changes.get("n_stages")
+    if isinstance(features, list):
+        stages = len(features)
+    elif isinstance(asked, int):
+        stages = asked
+    kwargs = _network_kwargs(stages) | dict(own) | dict(changes)
+    read_settings(to_dict(kwargs), path)
     return {
         "network_class_name": name,
         "arch_kwargs": to_dict(kwargs),
@@ -166,12 +196,17 @@ def _region(catalogs: Sequence[Catalog], region: str | None) -> str:
 
 
 def _segmentation_plan(
-    kind: str, folder: Path, base: str, region: str, patch: Grid | None, changes: Mapping[str, Any]
+    kind: str,
+    path: Path,
+    base: str,
+    own: Mapping[str, str],
+    patch: Grid | None,
+    changes: Mapping[str, Any],
 ) -> dict[str, Any]:
+    folder = path.parent
     plan = read_json(folder / f"{base}.json", "Run nnUNetv2_plan_and_preprocess or uvlm prepare.")
     described = read_json(folder / "dataset.json", "Prepare the dataset first.")
-    _check_classes(kind, region, described, folder)
-    plan = deepcopy(plan)
+    _check_classes(kind, own["region"], described, folder)
     if CONFIGURATION not in plan.get("configurations", {}):
         raise InputError.about(
             folder / f"{base}.json", f"no configuration {CONFIGURATION}", "Plan the dataset in 3D."
@@ -185,8 +220,7 @@ def _segmentation_plan(
         )
     size = tuple(int(n) for n in kept["median_image_size_in_voxels"])
     paper_patch, stages = network_for(patch or size)  # type: ignore[arg-type]
-    own = {"region": region}
-    kept["architecture"] = _architecture(NETWORK, stages, own, changes)
+    kept["architecture"] = _architecture(NETWORK, stages, own, changes, path)
     deepest = 2 ** (kept["architecture"]["arch_kwargs"]["n_stages"] - 1)
     kept["patch_size"] = [n // deepest * deepest for n in patch or paper_patch]
     if min(kept["patch_size"]) < 1:
@@ -213,7 +247,11 @@ def _check_classes(kind: str, region: str, described: Mapping[str, Any], folder:
 
 
 def _prepared_plan(
-    kind: str, folder: Path, catalogs: Sequence[Catalog], changes: Mapping[str, Any]
+    kind: str,
+    path: Path,
+    own: Mapping[str, Any],
+    catalogs: Sequence[Catalog],
+    changes: Mapping[str, Any],
 ) -> dict[str, Any]:
     if not catalogs:
         raise ConfigError(f"a plan for {kind} needs --catalog, written by `uvlm prepare`.")
@@ -225,7 +263,8 @@ def _prepared_plan(
     assert first.spec is not None
     shape = first.spec.shape
     _, stages = network_for(shape)
-    own: dict[str, Any] = {
+    own = {
+        **own,
         "mode": MODES[kind],
         "csv_paths": [os.path.abspath(catalog.path) for catalog in catalogs],
         "cls_columns": list(first.labels) if kind != "report" else [],
@@ -246,7 +285,7 @@ def _prepared_plan(
         "normalization_schemes": ["NoNormalization"],
         "use_mask_for_norm": [False],
         "batch_dice": False,
-        "architecture": _architecture(UVLM, stages, own, changes),
+        "architecture": _architecture(UVLM, stages, own, changes, path),
     }
     for what in ("data", "seg", "probabilities"):
         configuration[f"resampling_fn_{what}"] = "resample_data_or_seg_to_shape"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 from uvlm.errors import ConfigError
-from uvlm.nnunet.plans import network_kwargs
-from uvlm.nnunet.settings import NETWORK_KEYS
+from uvlm.nnunet.settings import NETWORK_KEYS, read_settings
 from uvlm.preprocessing.nnunet_plans import BLOCKS, NETWORK
 
 __all__ = ["residual_plan"]
@@ -36,7 +36,8 @@ def residual_plan(
         stands at the top
 
     Raises:
-        ConfigError: no such configuration, a network of another kind, or a key that is unknown.
+        ConfigError: no such configuration, a network of another kind, or a key that is unknown or
+            impossible.
     """
     changed: dict[str, Any] = deepcopy(dict(plans))
     found = _resolved(changed, configuration)
@@ -47,8 +48,10 @@ def residual_plan(
     architecture = deepcopy(found["architecture"])
     kwargs: dict[str, Any] = architecture["arch_kwargs"]
     asked = {key: kwargs.pop(key) for key in TRAINING if key in kwargs}
-    if "region" in kwargs:
-        changed["region"] = kwargs.pop("region")
+    region = {key: kwargs.pop(key) for key in ("region",) if key in kwargs}
+    where = str(plans.get("plans_name", "the plan"))
+    read_settings(asked | region, where)
+    changed |= region
     network = str(architecture["network_class_name"]).rpartition(".")[2]
     if network == "PlainConvUNet":
         _make_residual(architecture)
@@ -59,10 +62,12 @@ def residual_plan(
         )
     else:
         architecture["network_class_name"] = NETWORK
-    if unknown := set(kwargs) - set(NETWORK_KEYS):
+    for key in set(kwargs) - set(NETWORK_KEYS):
+        known = (*TRAINING, "region")
+        near = difflib.get_close_matches(key, (*NETWORK_KEYS, *known), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
         raise ConfigError(
-            f"network_arch_init_kwargs: {', '.join(sorted(unknown))} mean nothing to a "
-            f"segmentation; known beside the network's keys: {', '.join(TRAINING)}, region."
+            f"{where}: network_arch_init_kwargs: {key!r} means nothing to a segmentation; {hint}"
         )
     changed["configurations"][configuration]["architecture"] = architecture
     return changed, asked
@@ -88,7 +93,6 @@ def _make_residual(architecture: dict[str, Any]) -> None:
     stages = int(kwargs["n_stages"])
     blocks = [*BLOCKS, *[BLOCKS[-1]] * stages][:stages]
     kwargs.pop("n_conv_per_stage", None)
-    fixed = network_kwargs(stages, {"features_per_stage": kwargs["features_per_stage"]})
     kwargs["n_blocks_per_stage"] = blocks
-    kwargs["n_conv_per_stage_decoder"] = fixed["n_conv_per_stage_decoder"]
+    kwargs["n_conv_per_stage_decoder"] = [1] * (stages - 1)
     architecture["network_class_name"] = NETWORK

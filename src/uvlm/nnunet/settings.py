@@ -7,13 +7,14 @@ published README's and plans' (data, decoder, optimiser), and few of ours. No to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from uvlm.config import from_dict
 from uvlm.errors import ConfigError
 from uvlm.models.config import EncoderConfig
+from uvlm.registry import OWN_VOCABULARY
 
 __all__ = ["NETWORK_KEYS", "Mode", "PlanSettings", "read_settings"]
 
@@ -124,7 +125,7 @@ class PlanSettings:
     num_layers: int = 8
     """Its layers, unless `layers_per_stage` says otherwise."""
 
-    vocab_size: int = 8192
+    vocab_size: int = OWN_VOCABULARY
     """Most entries of the tokenizer trained on the reports; a tokenizer given has its own."""
 
     tokenizer_path: Path | None = None
@@ -219,7 +220,7 @@ class PlanSettings:
     seed: int = 0
     """Of the weights, of the order of studies and of their augmentation."""
 
-    region: str = "unknown"
+    region: Literal["chest", "abdomen", "unknown"] = "unknown"
     """Body region, for the bundle of a segmentation trained on nnU-Net's own data."""
 
     run: Mapping[str, Any] = field(default_factory=dict)
@@ -240,11 +241,11 @@ class PlanSettings:
         positive = (self.num_epochs, self.num_iterations_per_epoch, self.num_layers)
         if min(*positive, self.num_val_iterations_per_epoch) < 1:
             raise ConfigError("every number of epochs, iterations and layers must be at least 1.")
-        if (self.layers_per_stage or 1) < 1 or not 0 <= self.deepstack_skip_stages < self.n_stages:
+        each = 1 if self.layers_per_stage is None else self.layers_per_stage
+        if each < 1 or not 0 <= self.deepstack_skip_stages < self.n_stages:
             raise ConfigError(
                 f"layers_per_stage must be at least 1 and deepstack_skip_stages 0 to "
-                f"{self.n_stages - 1}, got {self.layers_per_stage} and "
-                f"{self.deepstack_skip_stages}."
+                f"{self.n_stages - 1}, got {each} and {self.deepstack_skip_stages}."
             )
 
     def _check_fixed(self) -> None:
@@ -292,15 +293,17 @@ def read_settings(values: Mapping[str, Any], where: Path | str) -> PlanSettings:
     """The settings of a plan's `network_arch_init_kwargs`.
 
     Args:
-        where: the plan, for messages; its folder is where relative paths start
+        where: the plan, for messages
 
     Raises:
         ConfigError: an unknown key, with the nearest known one, or an impossible value.
     """
+    if "n_conv_per_stage" in values:
+        raise ConfigError(
+            f"{where}: its network has no residual blocks. Write a plan for labels or reports with "
+            "`uvlm nnunet plans`, and give it with -p."
+        )
     try:
-        settings = from_dict(PlanSettings, values, "network_arch_init_kwargs")
+        return from_dict(PlanSettings, values, "network_arch_init_kwargs")
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    known = {each.name for each in fields(PlanSettings)}
-    assert set(NETWORK_KEYS) - {"n_conv_per_stage"} <= known
-    return settings

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         help="bundle or checkpoint of an earlier stage; its encoder is the start",
     )
     add("--c", action="store_true", help="continue the training")
-    add("--val", action="store_true", help="only validate; the training must be finished")
+    add("--val", action="store_true", help="only validate a finished training, options as then")
     add("--npz", action="store_true", help="segmentation: keep the probabilities of validation")
     add("-device", "--device", choices=("cuda", "cpu"), default="cuda")
     return parser
@@ -100,16 +100,19 @@ def _trainer(args: argparse.Namespace) -> Any:
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(TRAINERS)}."
         raise ConfigError(f"unknown trainer {name!r}; {hint}")
     folder = dataset_folder(args.dataset_name_or_id)
-    known = sorted(path.stem for path in folder.glob("*Plans*.json"))
+    known = ", ".join(sorted(path.stem for path in folder.glob("*Plans*.json")))
     plans = read_json(
         folder / f"{args.plans_identifier}.json",
-        f"Give a plan with -p; there are: {', '.join(known) or 'none'}.",
+        f"Give another with -p: {known}." if known else "Write one with `uvlm nnunet plans`.",
     )
     dataset = read_json(folder / "dataset.json", "Prepare the dataset first.")
     _check_configuration(plans, args.configuration, folder / f"{args.plans_identifier}.json")
     changes = _changes(args)
     if changes and name == SEGMENTATION:
-        raise ConfigError(f"{', '.join(changes)} mean nothing to {SEGMENTATION}.")
+        raise ConfigError(
+            f"--mode and --pretrained_encoder_checkpoint_path are for labels and reports, not for "
+            f"{SEGMENTATION}; drop them."
+        )
     architecture = plans["configurations"][args.configuration].get("architecture")
     if architecture is not None:
         architecture["arch_kwargs"] |= changes

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -60,6 +61,7 @@ class nnUNetTrainer_ResEncoderUNet(nnUNetTrainer):  # type: ignore[misc]
         dataset_json: dict[str, Any],
         device: torch.device = CUDA,
     ) -> None:
+        _check_device(device)
         plans, asked = residual_plan(plans, configuration)
         super().__init__(plans, configuration, fold, dataset_json, device)
         for name, value in asked.items():
@@ -83,7 +85,12 @@ class nnUNetTrainer_ResEncoderUNet(nnUNetTrainer):  # type: ignore[misc]
         folder = Path(self.output_folder)
         try:
             bundle = checkpoint_bundle(folder / "checkpoint_final.pth")
-            save_bundle(folder / BUNDLE, bundle.parts, bundle.modules)
+            # A training that went on replaces its bundle, as nnU-Net its checkpoints.
+            aside = folder / f".{BUNDLE}.new"
+            shutil.rmtree(aside, ignore_errors=True)
+            save_bundle(aside, bundle.parts, bundle.modules)
+            shutil.rmtree(folder / BUNDLE, ignore_errors=True)
+            os.replace(aside, folder / BUNDLE)
             self.print_to_log_file(f"Bundle: {folder / BUNDLE}")
         except (BundleError, ConfigError) as error:
             self.print_to_log_file(f"No bundle was written. {error}")
@@ -112,8 +119,7 @@ class nnUNetTrainer_UVLM(nnUNetTrainer):  # type: ignore[misc]
                 f"fold {fold}: labels and reports are validated on the patients of fold 0, in "
                 "every task the same. Give fold 0, for the segmentation before as well."
             )
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise ConfigError("there is no GPU; add -device cpu.")
+        _check_device(device)
         if device.type not in ("cuda", "cpu"):
             raise ConfigError(f"device {device.type} is not supported; give cuda or cpu.")
         plans = deepcopy(plans)
@@ -183,6 +189,8 @@ class nnUNetTrainer_UVLM(nnUNetTrainer):  # type: ignore[misc]
                 "-num_gpus is nnU-Net's own; start several processes with "
                 "`accelerate launch -m uvlm.nnunet.train ...`."
             )
+        if self.disable_checkpointing:
+            raise ConfigError("--disable_checkpointing is for segmentation; drop it.")
         config = self.run_config()
         assert config.out is not None
         if config.out.exists() and not self.resume:
@@ -237,6 +245,11 @@ class nnUNetTrainer_UVLM_Qwen3(nnUNetTrainer_UVLM):
     """As `nnUNetTrainer_UVLM`, over a pretrained decoder: `llm_model_path` names its folder."""
 
     pretrained_decoder = True
+
+
+def _check_device(device: torch.device) -> None:
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("there is no GPU; add -device cpu.")
 
 
 class _ToLogFile(logging.Handler):

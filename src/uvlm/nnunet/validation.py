@@ -11,6 +11,7 @@ from uvlm.models.config import JointConfig, PretrainedConfig
 from uvlm.models.joint import JointModel
 from uvlm.training.build import build_task, validator
 from uvlm.training.config import RunConfig
+from uvlm.training.folder import check_folder
 from uvlm.training.session import Session, open_session, report_config
 
 __all__ = ["validate"]
@@ -23,8 +24,10 @@ def validate(config: RunConfig, bundle: Path) -> dict[str, float]:
         config: of the run that has written the bundle
 
     Raises:
-        BundleError, CatalogError: the bundle or the catalogs are no longer as they were.
+        BundleError, CatalogError, InputError: the bundle, the catalogs or the settings are no
+            longer as they were.
     """
+    check_folder(config, resume=True)
     report = report_config(config.model)
     base = report.decoder.base if report and isinstance(report.decoder, PretrainedConfig) else None
     loaded = load_bundle(bundle, base=base)

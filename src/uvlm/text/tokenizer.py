@@ -17,6 +17,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
 from uvlm.errors import ConfigError, InputError
+from uvlm.registry import OWN_VOCABULARY
 
 __all__ = ["SPECIAL_TOKENS", "Tokenizer", "train_tokenizer"]
 
@@ -133,7 +134,7 @@ class Tokenizer:
         return tokenizer
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 8192) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocab_size: int = OWN_VOCABULARY) -> Tokenizer:
     """Byte-level BPE learned from `texts`; the same texts give the same tokenizer.
 
     The vocabulary is smaller than `vocab_size` when the texts hold too few different words.

@@ -28,10 +28,12 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from uvlm.errors import InputError
+from uvlm.models.tensor_file import save_tensors
+from uvlm.training.memory import out_of_memory
 from uvlm.training.weights import Average, divided, read_weights, write_weights
 
 __all__ = ["Running", "latest_checkpoint", "load_checkpoint", "save_checkpoint"]
@@ -115,19 +117,19 @@ def _write_own(partial: Path, running: Running) -> None:
     if running.average is not None and (accelerator.is_main_process or divided(accelerator)):
         # Parts of one flat tensor share memory, which safetensors refuses: clones do not.
         values = {n: v.cpu().clone().contiguous() for n, v in running.average.values.items()}
-        save_file(values, partial / f"average-{rank}.safetensors")
+        save_tensors(values, partial / f"average-{rank}.safetensors")
 
 
 def _write_shared(partial: Path, running: Running) -> None:
     """What all processes have in common, or the main one keeps."""
     accelerator = running.accelerator
     if not divided(accelerator):
-        save_file(read_weights(running.model, running.names), partial / "model.safetensors")
+        save_tensors(read_weights(running.model, running.names), partial / "model.safetensors")
         torch.save(running.optimizer.state_dict(), partial / "optimizer.pt")
     if accelerator.scaler is not None:
         (partial / "scaler.json").write_text(json.dumps(accelerator.scaler.state_dict()))
     if running.best:
-        save_file(running.best, partial / "best.safetensors")
+        save_tensors(running.best, partial / "best.safetensors")
 
 
 def _settle(folder: Path) -> None:
@@ -163,10 +165,12 @@ def load_checkpoint(path: Path, running: Running, state: Mapping[str, Any]) -> d
     except InputError:
         raise
     except UNREADABLE as error:
+        if out_of_memory(error):
+            raise
         raise InputError.about(
             path,
             f"the checkpoint cannot be read ({type(error).__name__}: {error})",
-            "Delete this folder and resume from an earlier one, or start anew.",
+            "If it is damaged, delete this folder: --resume then begins at the first step again.",
         ) from error
     return saved
 
@@ -205,7 +209,8 @@ def _random_state() -> dict[str, Any]:
         "python": [version, list(internal), gauss],
         "numpy": [name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Of this process's device: another machine may have more or fewer of them.
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
     }
 
 
@@ -215,5 +220,5 @@ def _restore_random_state(state: dict[str, Any]) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -55,9 +55,11 @@ class OptimConfig:
     """Largest norm of the gradient; larger ones are scaled down to it."""
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.clip <= 0 or min(self.encoder_lr, self.warmup, self.power) < 0:
+        others = (self.weight_decay, self.encoder_lr, self.warmup, self.power)
+        if self.lr <= 0 or self.clip <= 0 or min(others) < 0:
             raise ConfigError(
-                "lr and clip must be positive; encoder_lr, warmup and power must not be negative."
+                "lr and clip must be positive; weight_decay, encoder_lr, warmup and power must not "
+                "be negative."
             )
         if not 0 <= self.ema < 1:
             raise ConfigError(f"ema must be at least 0 and below 1, got {self.ema}.")

@@ -23,7 +23,7 @@ from uvlm.models.align import AlignStages
 from uvlm.models.config import ReportConfig
 from uvlm.models.encoder import Encoder
 from uvlm.training.config import RunConfig
-from uvlm.training.loop import out_of_memory
+from uvlm.training.memory import out_of_memory
 
 __all__ = ["Pooler", "Records", "encoded_records", "encoder_fingerprint"]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from uvlm.errors import ConfigError
 from uvlm.models.config import DecoderConfig, JointConfig, PretrainedConfig, ReportConfig
 from uvlm.preprocessing.limits import available_gb
+from uvlm.registry import OWN_VOCABULARY
 from uvlm.training.config import RunConfig
 from uvlm.training.estimate import GB, Device, Estimate, estimate
 
@@ -24,7 +25,6 @@ ERROR = 0.3
 then, and warned of before."""
 
 GIB = 2**30
-OWN_VOCABULARY = 8192
 BANK = Path("BANK")
 
 

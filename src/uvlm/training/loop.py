@@ -19,12 +19,13 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from uvlm.data.batching import Batch
-from uvlm.errors import MemoryExhaustedError, TrainingDivergedError
+from uvlm.errors import TrainingDivergedError
 from uvlm.training.config import LoopConfig, OptimConfig
+from uvlm.training.memory import memory_error, out_of_memory
 from uvlm.training.optim import set_learning_rate
 from uvlm.training.task import Task, to_device
 
-__all__ = ["Hook", "fit", "memory_error", "out_of_memory"]
+__all__ = ["Hook", "fit"]
 
 Hook = Callable[[int, dict[str, float]], bool | None]
 """Called after every step with the step and its scalars, in order; a hook may add scalars, and ends
@@ -52,12 +53,14 @@ def fit(
         MemoryExhaustedError: a step needs more memory than there is.
     """
     task.train()
+    plain = accelerator.unwrap_model(task)
     for step in range(first_step, loop.steps + 1):
         try:
             started = perf_counter()
             rate = set_learning_rate(optimizer, optim, step, loop.steps)
             rounds = [next(batches) for _ in range(loop.accumulate)]
-            scalars = _step(task, rounds, optimizer, accelerator, loop, optim, step)
+            counts = _counts(plain, rounds, accelerator)
+            scalars = _step(task, rounds, counts, optimizer, accelerator, loop, optim, step)
             scalars |= {"lr": rate, "seconds": perf_counter() - started}
             # All of them: one that ends the run must not keep those after it from saving.
             if any([hook(step, scalars) for hook in hooks]):
@@ -71,14 +74,17 @@ def fit(
 def _step(
     task: nn.Module,
     rounds: Sequence[Batch],
+    counts: dict[str, float],
     optimizer: torch.optim.Optimizer,
     accelerator: Accelerator,
     loop: LoopConfig,
     optim: OptimConfig,
     step: int,
 ) -> dict[str, float]:
-    """One optimiser step; the losses and the gradient's norm of all processes."""
-    counts = _counts(accelerator.unwrap_model(task), rounds, accelerator)
+    """One optimiser step; the losses and the gradient's norm of all processes.
+
+    The device is waited for once, before the weights change.
+    """
     parts: list[dict[str, Tensor]] = []
     for number, batch in enumerate(rounds, start=1):
         last = number == len(rounds)
@@ -87,15 +93,17 @@ def _step(
             losses = task(to_device(batch, accelerator.device), counts)
             parts.append({name: value.detach() for name, value in losses.items()})
             accelerator.backward(losses["loss"])
-    norm = accelerator.clip_grad_norm_(task.parameters(), optim.clip)
+    norm: Any = accelerator.clip_grad_norm_(task.parameters(), optim.clip)
     scalars = _add(parts, accelerator)
     found = {"loss": scalars["loss"]}
     # DeepSpeed clips inside its own step and may not tell the norm.
     if norm is not None:
-        scalars["grad_norm"] = float(norm)
+        # With divided weights, each process has only its part of the norm.
+        whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        scalars["grad_norm"] = float(whole)
         # The gradient scaler of fp16 skips such steps and lowers its scale itself.
         if loop.precision != "fp16":
-            found["gradient norm"] = float(norm)
+            found["gradient norm"] = scalars["grad_norm"]
     _check(found, parts, rounds, step, optim)
     optimizer.step()
     optimizer.zero_grad()
@@ -105,21 +113,26 @@ def _step(
 def _counts(task: Task, rounds: Sequence[Batch], accelerator: Accelerator) -> dict[str, float]:
     """Units of each term in the whole step, per process, whose gradients are averaged."""
     own = [task.counts(batch) for batch in rounds]
-    sums = torch.tensor(
-        [sum(counts[name] for counts in own) for name in own[0]],
-        dtype=torch.float64,
-        device=accelerator.device,
-    )
-    total = accelerator.reduce(sums, "sum") / accelerator.num_processes
-    return dict(zip(own[0], total.tolist(), strict=True))
+    sums = {name: sum(counts[name] for counts in own) for name in own[0]}
+    if accelerator.num_processes == 1:
+        return sums
+    values = torch.tensor(list(sums.values()), dtype=torch.float64, device=accelerator.device)
+    return dict(zip(sums, _mean(values, accelerator), strict=True))
 
 
 def _add(parts: Sequence[dict[str, Tensor]], accelerator: Accelerator) -> dict[str, float]:
     """Rounds added, processes averaged: the divisors belong to the whole step."""
     names = list(parts[0])
     sums = torch.stack([torch.stack([part[name] for part in parts]).sum() for name in names])
-    mean = accelerator.reduce(sums.double(), "sum") / accelerator.num_processes
-    return dict(zip(names, mean.tolist(), strict=True))
+    return dict(zip(names, _mean(sums, accelerator), strict=True))
+
+
+def _mean(values: Tensor, accelerator: Accelerator) -> list[float]:
+    """Over the processes."""
+    if accelerator.num_processes > 1:
+        values = accelerator.reduce(values.double(), "sum") / accelerator.num_processes
+    found: list[float] = values.tolist()
+    return found
 
 
 def _check(
@@ -145,23 +158,4 @@ def _check(
         f"are sound, lower the learning rate (--optim.lr, now {optim.lr}), clip harder "
         f"(--optim.clip, now {optim.clip}) or compute in 32 bits (--loop.precision no), and go "
         "on from the last checkpoint with --resume."
-    )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return "not enough memory" in str(error) or "out of memory" in str(error)
-
-
-def memory_error(error: BaseException, when: str) -> MemoryExhaustedError:
-    """What to change; the settings named first may differ when a run is resumed."""
-    return MemoryExhaustedError(
-        f"memory ran out {when} ({str(error).splitlines()[0] if str(error) else 'MemoryError'}). "
-        "The last checkpoint is kept: go on with --resume and smaller batches "
-        "(--data.batch-size halved and --loop.accumulate doubled give the same steps) or "
-        "--loop.activation-checkpointing. Or start anew, in another folder, with "
-        "--loop.precision bf16, a feature bank (reports over a frozen encoder: `uvlm features`), "
-        "fewer visual tokens or smaller patches. `uvlm doctor RECIPE` predicts what each needs."
     )

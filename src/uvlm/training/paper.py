@@ -11,9 +11,10 @@ Table 5 that its numbers allow. The paper leaves open how long runs take; length
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from uvlm.errors import BundleError, ConfigError
 from uvlm.models.config import (
@@ -25,7 +26,7 @@ from uvlm.models.config import (
     SegmentationConfig,
     authors,
 )
-from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
+from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS, OWN_VOCABULARY
 from uvlm.training.config import LossConfig, RunConfig
 from uvlm.training.recipes import classification, report, segmentation
 
@@ -36,9 +37,6 @@ SCOPES = {"seg_c": "coarse", "seg_cl": "coarse+lesions", "seg_fl": "fine+lesions
 
 LABELS = {"ct_rate": CT_RATE_LABELS, "abdomen_atlas": ABDOMEN_LABELS}
 
-OWN_VOCABULARY = 8192
-"""Entries proposed where the paper's tokenizer is not at hand."""
-
 
 def paper_run(name: str) -> RunConfig:
     """The run called `name`, one of `registry.PAPER_ROWS`."""
@@ -47,7 +45,9 @@ def paper_run(name: str) -> RunConfig:
         config = classification()
         config = replace(config, model=ClassificationConfig(classes=LABELS[dataset]))
     elif tasks[-1] == "rep":
-        config = _frozen_report()
+        # Row 7 of Table 5, with Qwen3's vocabulary as in the paper: three quarters of the 0.1B.
+        model = ReportConfig(decoder=DecoderConfig(), injection=InjectionConfig(layers=()))
+        config = replace(report(), model=model)
     else:
         config = segmentation()
         config = replace(config, model=SegmentationConfig(classes=_classes(dataset, tasks[-1])))
@@ -56,34 +56,25 @@ def paper_run(name: str) -> RunConfig:
     return config
 
 
-def _frozen_report() -> RunConfig:
-    """Row 7 of Table 5: what the other report runs differ from."""
-    # The vocabulary is Qwen3's, as in the paper: three quarters of the 0.1B.
-    model = ReportConfig(decoder=DecoderConfig(), injection=InjectionConfig(layers=()))
-    return replace(report(), model=model)
-
-
 def _injected(run: RunConfig) -> RunConfig:
     """SC: stage N-j+1 enters before layer j (Eq. 5)."""
-    injection = replace(_report(run).injection, layers=None)
-    return replace(run, model=replace(_report(run), injection=injection))
+    return _changed(run, injection=replace(_report(run).injection, layers=None))
 
 
 def _more_tokens(run: RunConfig) -> RunConfig:
     """VT 3,072: the stage before the deepest gives the visual tokens."""
-    injection = replace(_report(run).injection, reference_stage=-2)
-    return replace(run, model=replace(_report(run), injection=injection))
+    return _changed(run, injection=replace(_report(run).injection, reference_stage=-2))
 
 
 def _lora(run: RunConfig) -> RunConfig:
     """Q4B-L: low-rank adapters on Qwen3-4B."""
-    model = replace(_report(run), decoder=PretrainedConfig(tuning="lora"))
-    return replace(run, model=model, loop=replace(run.loop, activation_checkpointing=True))
+    run = replace(run, loop=replace(run.loop, activation_checkpointing=True))
+    return _changed(run, decoder=PretrainedConfig(tuning="lora"))
 
 
 def _full(run: RunConfig) -> RunConfig:
     """Q4B-F: all weights of Qwen3-4B."""
-    return replace(_lora(run), model=replace(_report(run), decoder=PretrainedConfig(tuning="full")))
+    return _changed(_lora(run), decoder=PretrainedConfig(tuning="full"))
 
 
 def _unfrozen(run: RunConfig) -> RunConfig:
@@ -117,59 +108,73 @@ def earlier_recipe(name: str) -> str | None:
     return f"{dataset}/{'-'.join(tasks[:-1])}" if len(tasks) > 1 else None
 
 
-def check_start(name: str, config: RunConfig) -> None:
+def check_start(name: str, config: RunConfig, *, smoke: bool = False) -> None:
     """Refuse a run of the paper that lacks what makes it that run.
 
     Args:
         name: one of `registry.PAPER_ROWS`
         config: its settings after those of the command line
+        smoke: a trial on synthetic studies, which needs only the base model
 
     Raises:
-        ConfigError: it starts from no bundle, or from one of another task, or a tokenizer or a
-            base model is missing.
-        BundleError: `init` is no bundle.
+        ConfigError: it starts from no bundle, or a tokenizer or a base model is missing.
+        BundleError: `init` is no bundle, or is known to be that of another chain of tasks.
     """
+    decoder = getattr(config.model, "decoder", None)
+    if isinstance(decoder, PretrainedConfig) and decoder.base is None:
+        raise ConfigError(
+            f"{name} trains a pretrained model on. Name its folder (the paper: Qwen3-4B) with "
+            "--model.decoder.base."
+        )
+    if smoke:
+        return
     before = earlier_recipe(name)
     if before is not None:
         _check_init(name, before, config.init)
-    model = config.model
-    if not isinstance(model, ReportConfig):
-        return
-    if isinstance(model.decoder, PretrainedConfig):
-        if model.decoder.base is None:
-            raise ConfigError(
-                f"{name} trains a pretrained model on. Name its folder (the paper: Qwen3-4B) with "
-                "--model.decoder.base."
-            )
-    elif config.tokenizer is None and model.decoder.vocab_size == DecoderConfig().vocab_size:
+    paper = DecoderConfig().vocab_size
+    if isinstance(decoder, DecoderConfig) and (decoder.vocab_size, config.tokenizer) == (
+        paper,
+        None,
+    ):
         raise ConfigError(
-            f"{name} has the vocabulary of the paper, the {model.decoder.vocab_size:,} entries of "
-            "Qwen3. Give its tokenizer.json with --tokenizer, or learn a vocabulary from the "
-            f"reports with --model.decoder.vocab-size {OWN_VOCABULARY}."
+            f"{name} has the vocabulary of the paper, the {paper:,} entries of Qwen3. Give its "
+            "tokenizer.json with --tokenizer, or learn a vocabulary from the reports with "
+            f"--model.decoder.vocab-size {OWN_VOCABULARY}."
         )
 
 
 def _check_init(name: str, before: str, init: Path | None) -> None:
-    """The bundle a chain goes on from has learned the task before, and no later one."""
+    """The bundle a chain goes on from has learned the tasks before, as far as it says so."""
     from uvlm.models.bundle_files import PARTS, read_bundle_info
 
+    dataset, tasks, _ = _parts(before)
     if init is None:
-        dataset, tasks, _ = _parts(name)
         raise ConfigError(
             f"{name} starts from what {before} has learned. Train {before} first and give its "
-            f"bundle with --init; from nothing, it would be {dataset}/{tasks[-1]}."
+            f"bundle with --init; from nothing, it would be {dataset}/{_parts(name)[1][-1]}."
         )
-    if not init.is_dir():  # a checkpoint file holds one task, and says so when it is read
+    if not init.is_dir():  # a checkpoint file says what it holds only when it is read
         return
     parts = read_bundle_info(init).parts
-    wanted = "classification" if before.endswith("cls") else "segmentation"
     last = [part for part in PARTS if part in parts][-1]
-    if last != wanted:
-        raise BundleError.about(
-            init,
-            f"its last part is {last}; {name} starts from a {wanted} part",
-            f"Give the bundle of {before}.",
-        )
+    wanted = "classification" if tasks[-1] == "cls" else "segmentation"
+    first = _first_task(dataset, tasks, parts)
+    if last not in (wanted, "encoder"):  # an encoder alone does not say what it has learned
+        found = f"its last part is {last}; {name} starts from a {wanted} part"
+    elif first != tasks[0]:
+        found = f"its first task was {first}; {name} starts from {before}"
+    else:
+        return
+    raise BundleError.about(init, found, f"Give the bundle of {before}.")
+
+
+def _first_task(dataset: str, tasks: list[str], parts: Mapping[str, Any]) -> str:
+    """Which task a bundle began with; `tasks[0]` if it does not say, or has classes of its own."""
+    if "segmentation" not in parts:
+        return tasks[0]
+    known = {_classes(dataset, task): task for task in SCOPES}
+    own = tasks[0] if tasks[0] in SCOPES else "a segmentation"
+    return known.get(parts["segmentation"].config.classes, own)
 
 
 def _parts(name: str) -> tuple[str, list[str], list[str]]:
@@ -187,10 +192,14 @@ def _classes(dataset: str, task: str) -> tuple[str, ...]:
         return tuple(scope_named(SCOPES[task]).classes)
     from uvlm.preprocessing.sources.abdomen_classes import scopes_of
 
-    (scope,) = scopes_of([SCOPES[task]])
-    return tuple(scope.classes)
+    return tuple(scopes_of([SCOPES[task]])[0].classes)
 
 
 def _report(run: RunConfig) -> ReportConfig:
     assert isinstance(run.model, ReportConfig)
     return run.model
+
+
+def _changed(run: RunConfig, **settings: Any) -> RunConfig:
+    """`run` with other settings of its report model."""
+    return replace(run, model=replace(_report(run), **settings))

@@ -11,16 +11,21 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
+from torch import nn
+from torch.optim import Optimizer
 
 from uvlm.errors import ConfigError
 from uvlm.training.config import RunConfig
+from uvlm.training.weights import divided
 
-__all__ = ["join_processes"]
+__all__ = ["join_processes", "prepare"]
 
 log = logging.getLogger(__name__)
 
 PATIENCE = timedelta(hours=6)
 """How long processes wait for the main one, which validates and writes alone."""
+
+DIVIDING = {"ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"}
 
 
 def join_processes(config: RunConfig) -> Accelerator:
@@ -47,6 +52,11 @@ def join_processes(config: RunConfig) -> Accelerator:
     if precision == "fp16" and accelerator.scaler is None:
         raise ConfigError("loop.precision fp16 needs a GPU; choose bf16 or no.")
     _check_processes(accelerator, world)
+    if DIVIDING & os.environ.keys() and not divided(accelerator):
+        raise ConfigError(
+            "FSDP and DeepSpeed divide weights over several GPUs, which are not there; launch with "
+            "runs/accelerate/ddp.yaml instead."
+        )
     if accelerator.distributed_type is DistributedType.FSDP and not accelerator.is_fsdp2:
         raise ConfigError(
             "FSDP needs version 2: set fsdp_version: 2 in Accelerate's configuration."
@@ -71,7 +81,7 @@ def _check_processes(accelerator: Accelerator, world: int) -> None:
     if launched_alone:
         log.warning(
             "`accelerate launch --cpu` starts several processes only with MPI; this is one alone. "
-            "Use `torchrun --nproc-per-node N -m uvlm.cli.main train ... --loop.device cpu`."
+            "Give `--multi_gpu` in place of `--cpu`: without a GPU it starts processes on CPUs."
         )
 
 
@@ -86,3 +96,21 @@ def _set_deepspeed(accelerator: Accelerator, config: RunConfig) -> None:
         "gradient_clipping": config.optim.clip,
         "zero_allow_untested_optimizer": True,
     }
+
+
+def prepare(accelerator: Accelerator, task: nn.Module, optimizer: Optimizer) -> tuple[Any, Any]:
+    """Both as the processes share them.
+
+    Raises:
+        ConfigError: the layers to divide weights by are not in the model.
+    """
+    try:
+        prepared: tuple[Any, Any] = accelerator.prepare(task, optimizer)
+    except ValueError as error:
+        if "layer class" not in str(error):
+            raise
+        raise ConfigError(
+            f"{error} Set fsdp_transformer_layer_cls_to_wrap in Accelerate's configuration: Block "
+            "for a decoder from scratch, Qwen3DecoderLayer for Qwen3."
+        ) from error
+    return prepared

@@ -7,6 +7,7 @@ OUT/config.json  handover.json  log.csv  progress.png  tensorboard/  checkpoint/
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +26,9 @@ from uvlm.training.config import RunConfig
 from uvlm.training.fitting import check_here
 from uvlm.training.folder import CONFIG, check_folder, note, settings
 from uvlm.training.hooks import History, ProgressBar
-from uvlm.training.loop import Hook, fit, memory_error, out_of_memory
+from uvlm.training.loop import Hook, fit
+from uvlm.training.memory import memory_error, out_of_memory
+from uvlm.training.processes import prepare
 from uvlm.training.results import replace_bundle, tidy, whole_model, write_bundle
 from uvlm.training.session import NEED, Session, open_session
 from uvlm.training.validation import Validation, Watch
@@ -56,23 +59,23 @@ def train(config: RunConfig, *, resume: bool = False) -> Path:
         ConfigError, CatalogError, BundleError: what the run was given cannot be used.
         TrainingDivergedError, MemoryExhaustedError: see `fit`.
     """
+    if os.environ.get("RANK", "0") != "0":  # the first process speaks for all
+        logging.getLogger("uvlm").setLevel(logging.ERROR)
     out = check_folder(config, resume)
     if (out / "bundle").exists():
         log.info("%s: the run is complete", out)
         return out / "bundle"
     session = open_session(config, out)
     accelerator = session.accelerator
-    if not accelerator.is_main_process:  # which speaks for all
-        logging.getLogger("uvlm").setLevel(logging.WARNING)
     known = replace(config, model=session.model_config)
     check_here(known, accelerator.device.type, accelerator.num_processes)
     try:
         session, running = _begin(session)
+        progress = _resume(session, running)
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
         raise memory_error(error, "before the first step") from error
-    progress = _resume(session, running)
     _run_steps(session, running, progress)
     accelerator.wait_for_everyone()
     _finish(session, running, progress.watch)
@@ -86,7 +89,7 @@ def _begin(session: Session) -> tuple[Session, Running]:
     session, task, optimizer, handover = build_optimized(session)
     model: Any = task.model
     names = own_names(model, given_encoder=session.earlier is not None)
-    prepared, prepared_optimizer = accelerator.prepare(task, optimizer)
+    prepared, prepared_optimizer = prepare(accelerator, task, optimizer)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)

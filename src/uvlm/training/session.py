@@ -27,6 +27,7 @@ from uvlm.models.config import (
     SegmentationConfig,
 )
 from uvlm.models.handover import check_split
+from uvlm.models.pretrained_architecture import positions_of
 from uvlm.models.pretrained_base import base_tokenizer, read_base
 from uvlm.text.prompts import AUTHORS_PROMPT, DEFAULT_PROMPT, build_example, spacing_sentence
 from uvlm.text.tokenizer import Tokenizer, train_tokenizer
@@ -129,7 +130,7 @@ def open_session(config: RunConfig, out: Path) -> Session:
     studies = load_studies(config.data, NEED[config.task])
     accelerator = join_processes(config)
     tokenizer = _tokenizer(config, model, studies)
-    return Session(
+    session = Session(
         config=config,
         out=out,
         studies=studies,
@@ -139,6 +140,30 @@ def open_session(config: RunConfig, out: Path) -> Session:
         bank=Bank.open(config.data.bank) if config.data.bank else None,
         accelerator=accelerator,
     )
+    _check_lengths(session)
+    return session
+
+
+def _check_lengths(session: Session) -> None:
+    """Refuse reports that are too long for a pretrained decoder before the run begins."""
+    report, encode = report_config(session.model_config), session.encode
+    if encode is None or report is None or not isinstance(report.decoder, PretrainedConfig):
+        return
+    positions, longest = positions_of(report.decoder), 0
+    spacing = spacing_sentence((320, 512, 512), (1.25, 0.75, 0.75)) if report.spacing else None
+    room = positions - report.num_visual_tokens - 2
+    constant = len((session.prompt or "") + (spacing or ""))
+    for row in (*session.studies.train, *session.studies.val):
+        # A token stands for a byte at least: most reports need not be encoded to be known short.
+        text = row.report or ""
+        if constant + len(text.encode()) > room:
+            longest = max(longest, len(encode(text, spacing).ids))
+    if longest > room:
+        raise ConfigError(
+            f"the longest report takes {longest} positions with its prompt, beside "
+            f"{report.num_visual_tokens} visual tokens and 2 markers; the base model reads "
+            f"{positions}. Use a deeper injection.reference_stage, or a base that reads more."
+        )
 
 
 def _read_base(model: ModelConfig) -> ModelConfig:

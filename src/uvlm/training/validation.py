@@ -99,7 +99,7 @@ class Validation:
         scalars.update({f"val/{name}": value for name, value in metrics.items()})
         shown = {k: v for k, v in metrics.items() if "/" not in k or k.startswith(COLLAPSE)}
         summary = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
-        log.info("step %d  loss %.4f  %s", step, scalars["loss"], summary)
+        log.info("step %d  loss %.4f  validated: %s", step, scalars["loss"], summary)
         if self.stopped and step != self.loop.steps:
             log.info(
                 "stopped: %s was best (%.4f) at step %d, %d validations ago",

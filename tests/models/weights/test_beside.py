@@ -94,6 +94,12 @@ def test_foreign_tensors_are_refused(fold: Path) -> None:
         load_bundle(write(fold, state))
 
 
+def test_what_the_bundle_beside_says_cannot_be_said_otherwise(fold: Path) -> None:
+    path = write(fold, load_file(fold / "bundle" / "model.safetensors"))
+    with pytest.raises(BundleError, match="says what --tokenizer and --region would"):
+        import_checkpoint(path, tokenizer=fold, region="abdomen")
+
+
 def test_an_altered_bundle_beside_is_refused(fold: Path) -> None:
     weights = load_file(fold / "bundle" / "model.safetensors")
     (fold / "bundle" / "config.json").write_text("{}")

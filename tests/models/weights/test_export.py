@@ -84,8 +84,10 @@ def test_the_folder_says_how_studies_must_be_prepared(bundle: Bundle, tmp_path: 
     part = bundle.parts["segmentation"]
     resampled = replace(part, spec=replace(tiny_spec(), spacing=(3.0, 2.0, 2.0)))
     other = replace(bundle, parts={"segmentation": resampled})
-    text = (export_nnunet(other, tmp_path / "b", spacing=(1.0, 1.0, 1.0)) / "README.md").read_text()
+    text = (export_nnunet(other, tmp_path / "b") / "README.md").read_text()
     assert "3 x 2 x 2 mm" in text
+    with pytest.raises(BundleError, match="resampled to 3 x 2 x 2 mm, not to 1 x 1 x 1"):
+        export_nnunet(other, tmp_path / "c", spacing=(1.0, 1.0, 1.0))
 
 
 def test_nothing_is_overwritten(bundle: Bundle, tmp_path: Path) -> None:

@@ -123,6 +123,18 @@ def test_kept_features_are_computed_once_per_study(monkeypatch):
     assert torch.equal(task.losses(batch)["loss"], first)
 
 
+def test_no_more_features_are_kept_than_there_is_room_for(monkeypatch):
+    model, batch = report_model(), report_batch()
+    task = ReportTask(model, frozen=True, keep=True)
+    one = sum(t.nbytes for t in features_of(model, IMAGE[:1]).values())
+    monkeypatch.setattr(module, "FEATURE_BYTES", one)
+    first = task.losses(batch)["loss"]
+    encoded, pooled = [], model.encoder.pooled
+    monkeypatch.setattr(model.encoder, "pooled", lambda *a: encoded.append(1) or pooled(*a))
+    assert torch.equal(task.losses(batch)["loss"], first)
+    assert len(encoded) == 1  # the second study's again
+
+
 def test_features_in_the_batch_stand_for_the_encoder(monkeypatch):
     model, batch = report_model(), report_batch()
     task = ReportTask(model, frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any
 
 from uvlm.errors import BundleError
 from uvlm.models.bundle import Bundle
+from uvlm.models.bundle_files import sha256_of
 from uvlm.models.weights.authors import tasks_of_uvlm
 from uvlm.models.weights.beside import bundle_beside, overlay
 from uvlm.models.weights.build import Built, encoder_only, segmentation
 from uvlm.models.weights.ledger import Ledger, Record
 from uvlm.models.weights.plan import Plan, read_plan
-from uvlm.models.weights.reader import Checkpoint, read_checkpoint
+from uvlm.models.weights.reader import read_checkpoint
 from uvlm.text.prompts import AUTHORS_PROMPT
 from uvlm.text.tokenizer import Tokenizer
 
@@ -64,13 +64,20 @@ def import_checkpoint(
         base: folder of the language model, for a trainer of ours with a pretrained decoder
 
     Raises:
-        BundleError: it is no such checkpoint, holds more than tensors and plain values, or not
-            every tensor has its place.
+        BundleError: it is no such checkpoint, holds more than tensors and plain values, not every
+            tensor has its place, or the bundle beside it says what an argument would.
     """
     path = Path(path)
+    folder = None if plans or only_encoder else bundle_beside(path)
+    told = {"--tokenizer": tokenizer, "--region": region, "--dataset-json": dataset}
+    if folder is not None and any(told.values()):
+        raise BundleError.about(
+            path,
+            f"the bundle beside it says what {' and '.join(k for k, v in told.items() if v)} would",
+            "Leave that out.",
+        )
     checkpoint = read_checkpoint(path, plans=plans, dataset=dataset)
-    folder = bundle_beside(path)
-    if folder is not None and plans is None and not only_encoder:
+    if folder is not None:
         bundle, record = overlay(checkpoint, folder, **({"base": base} if base else {}))
         return Imported(bundle=bundle, record=record)
     plan = read_plan(checkpoint, region)
@@ -85,7 +92,7 @@ def import_checkpoint(
         modules={name: module for name, (_, module) in built.items()},
         tokenizer=used if report else None,
         prompt=AUTHORS_PROMPT if report else None,
-        fingerprint=_fingerprint(checkpoint),
+        fingerprint=sha256_of(path)[:16],
     )
     return Imported(bundle=bundle, record=record)
 
@@ -110,11 +117,3 @@ def _tokenizer(path: Path, given: Path | None) -> Tokenizer | None:
     folders = (path.parent, path.parent.parent)
     found = next((f for f in (d / "tokenizer.json" for d in folders) if f.is_file()), None)
     return None if found is None else Tokenizer.load(found)
-
-
-def _fingerprint(checkpoint: Checkpoint) -> str:
-    digest = hashlib.sha256()
-    with checkpoint.path.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()[:16]

@@ -40,7 +40,7 @@ README = """\
 
 Written by uvlm {version} from a bundle trained on: {trained_on}.
 
-It was trained on whole volumes of {shape} voxels (z, y, x), prepared as follows: {prepared}.
+It was trained on volumes of {shape} voxels (z, y, x), prepared as follows: {prepared}.
 
 {warning}
 """
@@ -68,7 +68,8 @@ def export_nnunet(
             own, default `SPACING`
 
     Raises:
-        BundleError: no segmentation, one that nnU-Net cannot describe, or `folder` exists.
+        BundleError: no segmentation, one that nnU-Net cannot describe, a `spacing` beside the
+            preprocessing's own, or `folder` exists.
         ConfigError: a class name means something else to nnU-Net.
     """
     folder = Path(folder)
@@ -76,6 +77,12 @@ def export_nnunet(
     if folder.exists():
         raise BundleError.about(folder, "it exists already", "Choose a new folder.")
     spec = part.our_spec
+    if spec.spacing and spacing:
+        raise BundleError.about(
+            bundle.path,
+            f"its studies are resampled to {_joined(spec.spacing)} mm, not to {_joined(spacing)}",
+            "Leave --spacing out: it is for bundles that resize to one shape.",
+        )
     used = spec.spacing or spacing or SPACING
     dataset = dataset_of(part.labels, spec, 0)
     case = Case(series_id="", shape=spec.shape, spacing=used, foreground=(0,))

@@ -58,11 +58,7 @@ class Ledger:
         if held is None:
             self.tensors[name] = tensor
             return
-        if (
-            held.shape != tensor.shape
-            or held.dtype != tensor.dtype
-            or not torch.equal(held, tensor)
-        ):
+        if held.dtype != tensor.dtype or not torch.equal(held, tensor):
             raise BundleError.about(
                 self.path,
                 f"it holds two copies of {name} that differ",

@@ -1,4 +1,4 @@
-"""Let nnU-Net look for a trainer where torchvision is missing or broken.
+"""Let nnU-Net look for a trainer where timm, or its torchvision, is missing or broken.
 
 Asked for any trainer but its default one, nnU-Net imports all files that hold its own. One of them
 needs timm, and timm torchvision; without it the search ends before it has come to the folders of

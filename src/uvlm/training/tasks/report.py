@@ -28,7 +28,7 @@ from uvlm.text.tokenizer import Tokenizer
 from uvlm.training.config import LossConfig
 from uvlm.training.task import Task
 
-__all__ = ["FEATURE_BYTES", "ReportTask"]
+__all__ = ["ReportTask"]
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +82,10 @@ class ReportTask(Task):
         return {"tokens": float(self._learned(batch).sum())}
 
     def losses(self, batch: Batch, counts: Mapping[str, float] | None = None) -> dict[str, Tensor]:
-        learned_BT = self._learned(batch)
+        # Looked for while nothing is being computed yet: their number makes the device wait.
+        learned_n = self._learned(batch).nonzero(as_tuple=True)
         plan = self._plan(batch)
-        summed = self._cross_entropy(plan, batch, learned_BT, self.loss.label_smoothing)
+        summed = self._cross_entropy(plan, batch, learned_n, self.loss.label_smoothing)
         return {"loss": summed / ((counts or self.counts(batch))["tokens"] or 1.0)}
 
     @torch.no_grad()
@@ -94,9 +95,9 @@ class ReportTask(Task):
         summed, count = 0.0, 0
         written: list[tuple[str, str]] = []
         for batch in batches:
-            plan, answer_BT = self._plan(batch), batch["answer"][:, 1:]
-            summed += float(self._cross_entropy(plan, batch, answer_BT))
-            count += int(answer_BT.sum())
+            plan, answer_n = self._plan(batch), batch["answer"][:, 1:].nonzero(as_tuple=True)
+            summed += float(self._cross_entropy(plan, batch, answer_n))
+            count += len(answer_n[0])
             if len(written) < self.limit:
                 written += self._write(plan, batch, self.limit - len(written))
         metrics = {"answer_ce": summed / count if count else float("nan")}
@@ -111,14 +112,19 @@ class ReportTask(Task):
         return answer_BT[:, 1:]
 
     def _cross_entropy(
-        self, plan: VisualPlan, batch: Batch, learned_BT: Tensor, smoothing: float = 0.0
+        self,
+        plan: VisualPlan,
+        batch: Batch,
+        learned_n: tuple[Tensor, ...],
+        smoothing: float = 0.0,
     ) -> Tensor:
-        """Sum over the tokens that count; logits are made at the positions before them only."""
+        """Sum over the tokens that count, by their places in (B, T - 1); logits are made at the
+        positions before them only."""
         tokens_BT, decoder = batch["tokens"], self.model.decoder
         embeddings_BLE, layout = self.model.embed(plan, tokens_BT[:, :-1])
         hidden_BLE = decoder.hidden(embeddings_BLE, layout, plan)
-        hidden_nE = hidden_BLE[:, layout.text][learned_BT]
-        targets_n = tokens_BT[:, 1:][learned_BT]
+        hidden_nE = hidden_BLE[:, layout.text][learned_n]
+        targets_n = tokens_BT[:, 1:][learned_n]
         return answer_cross_entropy(hidden_nE, decoder.head, targets_n, smoothing=smoothing)
 
     def _write(self, plan: VisualPlan, batch: Batch, most: int) -> list[tuple[str, str]]:

@@ -43,6 +43,12 @@ def merge_unknown(logits_CDHW: Tensor, known_C: Tensor) -> Tensor:
     return torch.cat((background_DHW[None], logits_CDHW[1:][known_C[1:]].float()))
 
 
+def _partly_known(batch: Batch) -> Tensor | None:
+    """(B, C), which classes each study knows; None where all know all."""
+    known_BC: Tensor | None = batch.get("known")
+    return None if known_BC is None or bool(known_BC.all()) else known_BC
+
+
 class SegmentationTask(Task):
     """Batches need `image` and `seg`, and with partially labelled studies `known` (B, C) bool: the
     classes each study's mask was drawn for, background always among them."""
@@ -67,7 +73,7 @@ class SegmentationTask(Task):
         levels = self.model(batch["image"])
         seg_B1DHW = batch["seg"].float()
         total = levels[0].new_zeros(())
-        weights = supervision_weights(len(levels))
+        weights, known_BC = supervision_weights(len(levels)), _partly_known(batch)
         for weight, logits_BCDHW in zip(weights, levels, strict=True):
             target_B1DHW = seg_B1DHW
             if logits_BCDHW.shape[2:] != seg_B1DHW.shape[2:]:
@@ -76,7 +82,7 @@ class SegmentationTask(Task):
             # A level of weight 0 still enters the graph: data-parallel training waits for the
             # gradient of every parameter.
             total = total + weight * (
-                self._compare(logits_BCDHW, target_B1DHW, batch.get("known"))
+                self._compare(logits_BCDHW, target_B1DHW, known_BC)
                 if weight
                 else logits_BCDHW.sum()
             )
@@ -87,7 +93,7 @@ class SegmentationTask(Task):
         self, logits_BCDHW: Tensor, target_B1DHW: Tensor, known_BC: Tensor | None
     ) -> Tensor:
         """Dice and cross-entropy, a mean over the samples."""
-        if known_BC is None or bool(known_BC.all()):
+        if known_BC is None:
             return torch.as_tensor(self.criterion(logits_BCDHW, target_B1DHW))
         parts = []
         for logits_CDHW, target_1DHW, known_C in zip(
@@ -120,9 +126,8 @@ class SegmentationTask(Task):
 
     def _predict(self, batch: Batch) -> Tensor:
         """(B, D, H, W): the most likely of the classes each study knows."""
-        logits_BCDHW = self.model(batch["image"])
-        known_BC = batch.get("known")
-        if known_BC is None or bool(known_BC.all()):
+        logits_BCDHW, known_BC = self.model(batch["image"]), _partly_known(batch)
+        if known_BC is None:
             return torch.as_tensor(logits_BCDHW.argmax(1))
         maps = [
             known_C.nonzero()[:, 0][merge_unknown(logits_CDHW, known_C).argmax(0)]

@@ -14,7 +14,9 @@ import argparse
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import torch
@@ -29,7 +31,8 @@ from uvlm.imaging.preprocess import PreprocessSpec, prepare
 from uvlm.imaging.store import StoreMeta, meta_of, write_store
 from uvlm.imaging.volume import Provenance, Volume
 from uvlm.preprocessing.catalog import Row as Study
-from uvlm.text.prompts import Example
+from uvlm.text.prompts import DEFAULT_PROMPT, build_example
+from uvlm.text.tokenizer import train_tokenizer
 
 STEP = 100.0
 """Milliseconds."""
@@ -38,13 +41,14 @@ WORKERS, BATCH, STUDIES, WARM_UP = 2, 2, 8, 8
 PLAIN = AugmentConfig(spatial=False, intensity=False)
 
 
-def encode(text: str, spacing: object = None) -> Example:
-    """As many tokens as a report has, without a tokenizer's time."""
-    ids = list(range(TEXT))
-    return Example(ids=ids, prompt=slice(0, PROMPT), answer=slice(PROMPT, TEXT))
+def reports(count: int) -> list[str]:
+    """Texts of about as many tokens as the paper's reports."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list(ascii_lowercase), 7)) for _ in range(1000)]
+    return [" ".join(rng.choice(words, TEXT - PROMPT)) for _ in range(count)]
 
 
-def study(number: int, image: Path, mask: Path | None = None) -> Study:
+def study(number: int, image: Path, mask: Path | None = None, report: str = "") -> Study:
     name = f"s{number}"
     return Study(
         series_id=name,
@@ -54,14 +58,16 @@ def study(number: int, image: Path, mask: Path | None = None) -> Study:
         image=image,
         mask=mask,
         labels=(),
-        report="text",
+        report=report,
     )
 
 
 def bank_dataset(folder: Path, small: bool) -> StudyDataset:
     config = report_config(8192, small)
     bank = random_bank(folder / "bank", config, 64)
-    rows = [study(number, folder / f"{number}.b2nd") for number in range(64)]
+    texts = reports(64)
+    rows = [study(n, folder / f"{n}.b2nd", report=text) for n, text in enumerate(texts)]
+    encode = partial(build_example, train_tokenizer(texts, 4096), DEFAULT_PROMPT)
     data = DataConfig(
         shape=config.shape, batch_size=BATCH, augment=PLAIN, workers=WORKERS, bank=bank.path
     )

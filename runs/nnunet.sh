@@ -24,7 +24,8 @@ export nnUNet_preprocessed=$OUT/nnUNet_preprocessed
 export nnUNet_results=$OUT/nnUNet_results
 mkdir -p "$nnUNet_raw" "$nnUNet_preprocessed" "$nnUNet_results"
 
-# Stock nnU-Net finds the trainers here. The second line matters only where torchvision is missing.
+# Stock nnU-Net finds the trainers here. The second line matters only where timm or torchvision is
+# missing.
 nnUNet_extTrainer=$(uvlm nnunet path 2>/dev/null)
 PYTHONPATH=$(uvlm nnunet path --startup)${PYTHONPATH:+:$PYTHONPATH}
 export nnUNet_extTrainer PYTHONPATH

@@ -157,6 +157,13 @@ def test_another_preprocessing_is_refused_before_any_study_runs(tmp_path):
     assert model.seen == []
 
 
+def test_a_model_that_only_nnunet_can_prepare_for_is_refused(tmp_path):
+    model = FakeModel({"heart": 2})
+    model.tasks = ()
+    with pytest.raises(BundleError, match="Apply it with nnUNetv2_predict"):
+        evaluate(model, catalog(tmp_path))
+
+
 def test_a_catalog_without_known_preprocessing_is_refused(tmp_path):
     with pytest.raises(CatalogError, match=r"catalog\.csv: its preprocessing is unknown"):
         evaluate(FakeModel({"heart": 2}), catalog(tmp_path, spec=None))

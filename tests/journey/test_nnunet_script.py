@@ -152,16 +152,28 @@ def test_a_network_trained_on_what_uvlm_prepared_is_applied_by_uvlm(tmp_path: Pa
     command = str(Path(sys.executable).with_name("nnUNetv2_train"))
     arguments = ["145", "3d_fullres", "0", "-tr", "nnUNetTrainer_ResEncoderUNet"]
     variables = {"nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [command, *arguments, "-p", "UVLMPlans_abdomen_seg", "-device", "cpu"],
-        env=environment(os.environ | variables),
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+
+    def train(*more: str) -> None:
+        done = subprocess.run(
+            [command, *arguments, "-p", "UVLMPlans_abdomen_seg", "-device", "cpu", *more],
+            env=environment(os.environ | variables),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+
+    train()
     (fold,) = (tmp_path / "results" / prepared.name).glob("*/fold_0")
+    once = load_bundle(fold / "bundle").fingerprint
+    plan = prepared / "UVLMPlans_abdomen_seg.json"
+    plan.write_text(plan.read_text().replace('"num_epochs": 1', '"num_epochs": 2'))
+    train("--c")
+    assert load_bundle(fold / "bundle").fingerprint != once
+    final = load_bundle(fold / "checkpoint_final.pth").modules["segmentation"].state_dict()
+    kept = load_bundle(fold / "bundle").modules["segmentation"].state_dict()
+    assert all(torch.equal(kept[name], final[name]) for name in final)
     part = load_bundle(fold / "bundle").parts["segmentation"]
     assert part.region == "abdomen"
     assert part.spec is not None

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.models.tiny import DECODER
-from uvlm.models.decoder import Decoder, linear_few_rows, rotary_table, rotate
+from uvlm.models.decoder import Decoder, rotary_table, rotate
 from uvlm.models.injection import VisualPlan
 from uvlm.models.layout import TokenLayout
 
@@ -223,13 +223,6 @@ def test_output_matrix_is_the_embedding_matrix(decoder: Decoder) -> None:
     h = normal(B, 1, DECODER.width)
     expected = F.layer_norm(h, (24,), decoder.norm.weight, decoder.norm.bias)
     torch.testing.assert_close(decoder.head(h), expected @ decoder.embedding.weight.T)
-
-
-@pytest.mark.parametrize("entries", [3, 8, 50])
-@pytest.mark.parametrize("shape", [(1, 1, 24), (4, 1, 24), (2, 3, 24), (0, 24)])
-def test_few_rows_are_multiplied_as_many_are(entries: int, shape: tuple[int, ...]) -> None:
-    x, weight = normal(*shape), normal(entries, 24, seed=1)
-    torch.testing.assert_close(linear_few_rows(x, weight), F.linear(x, weight))
 
 
 def test_weights_start_as_the_papers() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from uvlm.errors import ConfigError
-from uvlm.nnunet.environment import STARTUP, TRAINERS, command_of, environment
+from uvlm.nnunet.environment import STARTUP, TRAINERS, command_of, environment, search_fails
 
 FIND = """
 import sys
@@ -46,6 +46,37 @@ def test_nnunets_own_search_finds_our_trainers_and_its_own():
     assert done.returncode == 0, done.stderr[-2000:]
     found = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FOUND")]
     assert found == list(names)
+
+
+def fake_timm(folder: Path) -> None:
+    """Whatever name nnU-Net's search wants of it is a class."""
+    (folder / "timm" / "models").mkdir(parents=True)
+    for name in ("__init__.py", "layers.py", "models/__init__.py", "models/eva.py"):
+        # Not for __path__ and the like, which the import system asks for.
+        text = "def __getattr__(name):\n    if name[:2] == '__':\n        raise AttributeError\n"
+        (folder / "timm" / name).write_text(f"{text}    return type(name, (), {{}})\n")
+
+
+def test_where_timm_can_be_imported_the_folder_of_the_trainers_is_enough(tmp_path: Path):
+    fake_timm(tmp_path)
+    variables = {"PYTHONPATH": str(tmp_path), "nnUNet_extTrainer": str(TRAINERS)}
+    done = subprocess.run(
+        [sys.executable, "-c", FIND, "nnUNetTrainer_ResEncoderUNet"],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "FOUND nnUNetTrainer_ResEncoderUNet" in done.stdout
+
+
+def test_a_search_that_would_fail_is_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert str(search_fails()).startswith("timm cannot be imported (")
+    monkeypatch.setitem(sys.modules, "timm", sys)
+    assert search_fails() is None
 
 
 def test_a_broken_torchvision_is_stepped_over(tmp_path: Path):

@@ -11,7 +11,7 @@ import pytest
 from tests.data.toy_catalog import LABELS, make_catalog
 from uvlm.errors import ConfigError, InputError
 from uvlm.imaging.preprocess import PreprocessSpec
-from uvlm.nnunet.plans import Kind, dataset_folder, write_plan
+from uvlm.nnunet.plans import Kind, write_plan
 from uvlm.nnunet.settings import read_settings
 from uvlm.preprocessing.nnunet_plans import Case, dataset_of, plans_of
 from uvlm.preprocessing.sources import abdomen_classes, rexgrounding_classes
@@ -144,7 +144,53 @@ def test_wrong_requests_are_refused_and_nothing_is_written(preprocessed, catalog
         write_plan("seg", NAME, region="chest")
     with pytest.raises(ConfigError, match="would replace the plan it starts from"):
         write_plan("seg", NAME, region="chest", name="nnUNetPlans")
+    with pytest.raises(ConfigError, match="letters, digits"):
+        write_plan("cls", NAME, catalogs=[catalog], name="../other")
+    with pytest.raises(ConfigError, match="--patch is for segmentation"):
+        write_plan("cls", NAME, catalogs=[catalog], patch=(8, 8, 8))
+    for number in (0, -1):
+        with pytest.raises(ConfigError, match=f"at least 1, got {number}"):
+            write_plan("cls", NAME, catalogs=[catalog], batch_size=number)
     assert list(preprocessed.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        ("cls", {"features_per_stage": 4}, "features_per_stage: expected a list, got 4"),
+        ("cls", {"n_stages": "two"}, "n_stages: expected int"),
+        ("cls", {"n_stages": 7}, "n_stages is 7"),
+        ("cls", {"kernel_sizes": [5, 5]}, "kernel_sizes must be 3"),
+        ("cls", {"cls_columns": ["Nodul"]}, "no label 'Nodul'"),
+        ("cls", {"initial_lr": -1.0}, "lr"),
+        ("report", {"layers_per_stage": 0}, "layers_per_stage must be at least 1"),
+        ("report", {"run": {"optim.emma": 1}}, "did you mean 'ema'"),
+        ("seg", {"mode": "only_cls"}, "'mode' means nothing to a segmentation"),
+        ("seg", {"num_epochs": "two"}, "num_epochs: expected int"),
+    ],
+)
+def test_what_the_trainer_would_refuse_is_refused_in_the_plan(
+    preprocessed, catalog, kind, changes, message
+):
+    folder = prepared(preprocessed, {"organ": 1})
+    path = folder / f"UVLMPlans_chest_{kind}.json"
+    with pytest.raises(ConfigError, match=message):
+        write_plan(kind, NAME, catalogs=[catalog], changes=changes)
+    assert not path.exists()
+
+
+def test_every_key_of_the_network_can_be_set(preprocessed, catalog):
+    prepared(preprocessed, {"organ": 1})
+    changes = {"n_stages": 3, "n_conv_per_stage_decoder": [2, 2]}
+    kwargs = kwargs_of(write_plan("seg", NAME, region="chest", changes=changes))
+    assert kwargs["n_conv_per_stage_decoder"] == [2, 2]
+    assert kwargs["features_per_stage"] == [32, 64, 128]
+    assert kwargs["strides"] == [[1] * 3, [2] * 3, [2] * 3]
+
+
+def test_a_plan_for_the_readmes_commands_may_have_the_default_name(preprocessed, catalog):
+    path = write_plan("both", NAME, catalogs=[catalog], name="nnUNetPlans")
+    assert json.loads(path.read_text())["plans_name"] == "nnUNetPlans"
 
 
 def test_a_plan_that_turns_volumes_is_refused(preprocessed):
@@ -162,18 +208,6 @@ def test_a_patch_is_cut_to_what_the_stages_halve(preprocessed):
     configuration = json.loads(path.read_text())["configurations"]["3d_fullres"]
     assert configuration["architecture"]["arch_kwargs"]["n_stages"] == 5
     assert configuration["patch_size"] == [48, 64, 64]
-
-
-def test_a_dataset_is_found_by_number_or_name(preprocessed, monkeypatch):
-    (preprocessed / NAME).mkdir()
-    assert dataset_folder("145") == dataset_folder(NAME) == preprocessed / NAME
-    with pytest.raises(InputError, match="dataset 7 is not there once but none"):
-        dataset_folder("7")
-    with pytest.raises(ConfigError, match="is no dataset"):
-        dataset_folder("../other")
-    monkeypatch.delenv("nnUNet_preprocessed")
-    with pytest.raises(ConfigError, match="nnUNet_preprocessed is not set"):
-        dataset_folder("145")
 
 
 def test_the_command_knows_the_kinds():

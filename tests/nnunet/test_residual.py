@@ -92,7 +92,14 @@ def test_keys_for_training_leave_the_network_and_reach_the_trainer():
 @pytest.mark.parametrize(
     ("plan", "configuration", "message"),
     [
-        (plan_of(PLAIN | {"mode": "only_cls"}, "PlainConvUNet"), "3d_fullres", "mode mean nothing"),
+        (
+            plan_of(PLAIN | {"mode": "only_cls"}, "PlainConvUNet"),
+            "3d_fullres",
+            "'mode' means nothing",
+        ),
+        (plan_of(PLAIN | {"num_epoch": 2}, "PlainConvUNet"), "3d_fullres", "mean 'num_epochs'"),
+        (plan_of(PLAIN | {"num_epochs": "2"}, "PlainConvUNet"), "3d_fullres", "expected int"),
+        (plan_of(PLAIN | {"region": "leg"}, "PlainConvUNet"), "3d_fullres", "'abdomen'"),
         (plan_of(dict(PLAIN), "Primus"), "3d_fullres", "network is Primus"),
         (plan_of(dict(PLAIN), "PlainConvUNet"), "2d", "no usable configuration '2d'"),
         ({"configurations": {"3d_fullres": {}}}, "3d_fullres", "of an old nnU-Net"),

@@ -157,6 +157,7 @@ def test_any_field_of_a_run_may_be_set(catalog, place):
     [
         ("loop.patienc", "did you mean 'patience'"),
         ("optimiser.ema", "no field"),
+        ("model.decoder", "unknown to a classification run"),
         ("out", "no field"),
     ],
 )

@@ -110,6 +110,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(wrong, near):
         ({"report_column": "answer"}, "report_column"),
         ({"num_epochs": 0}, "at least 1"),
         ({"deepstack_skip_stages": 6}, "deepstack_skip_stages"),
+        ({"layers_per_stage": 0}, "layers_per_stage must be at least 1"),
+        ({"n_conv_per_stage": [2] * 6}, "no residual blocks.*uvlm nnunet plans"),
+        ({"region": "leg"}, "region"),
         ({"llm_embed_dim": "512"}, "llm_embed_dim"),
     ],
 )

@@ -15,6 +15,7 @@ import torch
 
 from tests.data.toy_catalog import LABELS, make_catalog
 from tests.models.tiny_base import tiny_base
+from uvlm.errors import BundleError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.models.bundle import load_bundle
 from uvlm.nnunet.plans import write_plan
@@ -137,6 +138,10 @@ def test_a_finished_fold_is_kept_and_can_be_validated_again(folders, catalog, ca
     assert json.loads(summary.read_text()) == found
     assert trained(plans, "--c") == 0
     assert (out / "checkpoint_best.pth").read_bytes() == before
+    path = folders / "preprocessed" / NAME / f"{plans}.json"
+    path.write_text(path.read_text().replace('"model.heads": 2', '"model.heads": 4'))
+    assert trained(plans, "--val") == 2  # the plan is another now
+    assert "the run was started with" in capsys.readouterr().err
 
 
 def test_continuing_gives_the_weights_of_a_run_that_was_never_stopped(
@@ -167,14 +172,20 @@ def test_a_pretrained_decoder_from_its_folder(folders, catalog, tmp_path):
     out = fold(folders, plans, "nnUNetTrainer_UVLM_Qwen3")
     bundle = load_bundle(out / "bundle", base=base)
     assert bundle.parts["report"].config.decoder.tuning == "lora"
-    assert (out / "checkpoint_best.pth").is_file()
+    read = load_bundle(out / "checkpoint_best.pth", base=base).modules["report"].state_dict()
+    expected = bundle.modules["report"].state_dict()
+    assert read.keys() == expected.keys()
+    assert all(torch.equal(read[key], expected[key]) for key in read)
+    with pytest.raises(BundleError, match="--base FOLDER"):
+        load_bundle(out / "checkpoint_best.pth")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["-tr", "nnUNetTrainer_UVML"], "did you mean nnUNetTrainer_UVLM"),
-        (["-p", "UVLMPlans"], "there are: UVLMPlans_chest_cls"),
+        (["-p", "UVLMPlans"], "Give another with -p: UVLMPlans_chest_cls"),
+        (["-tr", "nnUNetTrainer_ResEncoderUNet", "--mode", "both"], "not for nnUNetTrainer_ResE"),
         (["-device", "cuda"], "-device cpu"),
         (["--c", "--val"], "one of the two"),
         (["--pretrained_encoder_checkpoint_path", "absent.pth"], "absent.pth"),
@@ -252,6 +263,30 @@ def test_nnunets_prediction_and_pretrained_weights_are_refused_with_the_way_to_g
         nnUNetTrainer_UVLM.build_network_architecture()
     with pytest.raises(ConfigError, match="pretrained_encoder_checkpoint_path"):
         nnUNetTrainer_UVLM.initialize(object.__new__(nnUNetTrainer_UVLM))
+
+
+def test_checkpoints_of_nnunet_cannot_be_switched_off(folders, catalog):
+    from uvlm.errors import ConfigError
+    from uvlm.nnunet.trainers import nnUNetTrainer_UVLM
+
+    path = folders / "preprocessed" / NAME / f"{planned('cls', catalog)}.json"
+    plan, dataset = (
+        json.loads(each.read_text()) for each in (path, path.with_name("dataset.json"))
+    )
+    trainer = nnUNetTrainer_UVLM(plan, "3d_fullres", 0, dataset, torch.device("cpu"))
+    trainer.disable_checkpointing = True
+    with pytest.raises(ConfigError, match="--disable_checkpointing is for segmentation"):
+        trainer.run_training()
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainer_ResEncoderUNet", "nnUNetTrainer_UVLM"])
+def test_without_a_gpu_the_way_to_the_cpu_is_told(name, monkeypatch):
+    from uvlm.errors import ConfigError
+    from uvlm.nnunet.trainers import TRAINERS
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="add -device cpu"):
+        TRAINERS[name]({}, "3d_fullres", 0, {}, torch.device("cuda"))
 
 
 @pytest.mark.parametrize(

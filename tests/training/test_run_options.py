@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.data.toy_catalog import make_catalog
-from uvlm.errors import InputError, MemoryExhaustedError
+from uvlm.errors import CatalogError, InputError, MemoryExhaustedError
 from uvlm.models.bundle import load_bundle
 from uvlm.models.config import InjectionConfig, ReportConfig
+from uvlm.preprocessing.disk import lock
 from uvlm.training.config import OptimConfig, RunConfig
 from uvlm.training.hooks import ProgressBar
 from uvlm.training.run import train
@@ -235,8 +236,22 @@ def test_settings_that_a_kill_left_unfinished_are_no_obstacle(tiny_run: Build, t
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".config.json.123.tmp").write_text('{"model": {"enc')
     train(config, resume=True)
-    assert not list((tmp_path / "run").glob(".*"))
+    assert not list((tmp_path / "run").glob("*.tmp"))
     assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 0
+
+
+def test_a_folder_that_a_killed_runs_other_processes_still_write_is_refused(
+    tiny_run: Build, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr("uvlm.training.run.LET_GO", 0.1)
+    config = replace(tiny_run("classification"), out=tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    with (
+        lock(tmp_path / "run"),
+        pytest.raises(CatalogError, match="another run is writing"),
+    ):
+        train(config, resume=True)
+    train(config, resume=True)
 
 
 def test_reports_alike_are_counted_during_training(tiny_run: Build, tmp_path: Path):

@@ -113,7 +113,7 @@ def _torchvision() -> Finding:
         return Finding(
             state="wrong",
             what=f"torchvision does not fit this torch ({error}) and breaks what imports it: "
-            "`pip uninstall torchvision`, or install the one made for it",
+            "`pip uninstall torchvision timm`, or install the one made for it",
         )
     return _ok(f"torchvision {metadata.version('torchvision')}")
 

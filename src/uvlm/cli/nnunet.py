@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     path.add_argument(
         "--startup",
         action="store_true",
-        help="print the folder for PYTHONPATH instead, for use where timm or torchvision is missing",
+        help="print the folder for PYTHONPATH instead, for where timm or torchvision is missing",
     )
     _add_plans(commands.add_parser("plans", help="write a plan and, if absent, dataset.json"))
     commands.add_parser("run", help="run a command of nnU-Net that finds the trainers")

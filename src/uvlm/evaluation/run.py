@@ -102,6 +102,9 @@ def _check_preprocessing(model: Model, catalog: Catalog) -> None:
             "its preprocessing is unknown, there is no dataset.json beside it",
             "Prepare the dataset with `uvlm prepare`.",
         )
+    if not model.tasks:
+        found = "its part was trained on data prepared by nnU-Net, which the catalog's is not"
+        raise BundleError.about(model.bundle.path, found, "Apply it with nnUNetv2_predict.")
     for task in model.tasks:
         trained = model.bundle.parts[task].our_spec.hash
         if trained != catalog.spec.hash:

@@ -86,7 +86,7 @@ class Pipeline:
         if task not in self.bundle.parts:
             raise BundleError.about(
                 self.bundle.path,
-                f"the bundle has no {task} part; it holds {', '.join(self.tasks) or 'nothing'}",
+                f"the bundle has no {task} part; it holds {', '.join(self.bundle.parts)}",
                 f"Give a bundle that was trained for {task}.",
             )
 

@@ -17,7 +17,7 @@ from uvlm.models.config import DecoderConfig
 from uvlm.models.injection import VisualPlan
 from uvlm.models.language import LanguageDecoder
 from uvlm.models.layout import TokenLayout
-from uvlm.models.linear import Linear, SharedEmbedding, linear
+from uvlm.models.linear import Linear, linear
 
 __all__ = ["Decoder", "KVCache", "authors_table", "rotary_table", "rotate"]
 
@@ -164,7 +164,7 @@ class Decoder(LanguageDecoder):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = SharedEmbedding(config.vocab_size, config.width)
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.apply(self._initialise)

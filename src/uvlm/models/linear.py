@@ -1,4 +1,4 @@
-"""Products with a weight matrix, and its rows, as fast as a CPU allows.
+"""Products with a weight matrix, as fast as a CPU allows.
 
 Shapes: n rows, E numbers of a row going in, V coming out.
 """
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Linear", "SharedEmbedding", "linear"]
+__all__ = ["Linear", "linear"]
 
 FEW_ROWS = 8
 
@@ -24,18 +24,6 @@ class Linear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         return linear(input, self.weight, self.bias)
-
-
-class SharedEmbedding(nn.Embedding):
-    """An embedding whose matrix is that of the output layer as well.
-
-    On the CPU its gradient, of a few rows, is added to the output's instead of to a matrix of
-    zeros first: 151,669 x 512 are 0.3 GB. The sum is dense, so `sparse` stays False, by which
-    data-parallel training would tell.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.embedding(input, self.weight, sparse=self.weight.device.type == "cpu")
 
 
 def linear(x_nE: Tensor, weight_VE: Tensor, bias_V: Tensor | None = None) -> Tensor:
@@ -51,7 +39,7 @@ def linear(x_nE: Tensor, weight_VE: Tensor, bias_V: Tensor | None = None) -> Ten
     if rows <= FEW_ROWS and bias_V is None:
         return _few_rows(x_nE, weight_VE)
     wide = x_nE.dtype == weight_VE.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if wide and rows * weight_VE.numel() >= LARGE and torch.backends.mkldnn.is_available():
+    if wide and rows * weight_VE.numel() >= LARGE and torch._C._has_mkldnn:
         return torch.as_tensor(_Product.apply(x_nE, weight_VE, bias_V))  # type: ignore[no-untyped-call]
     return F.linear(x_nE, weight_VE, bias_V)
 

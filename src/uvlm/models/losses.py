@@ -22,7 +22,7 @@ def answer_cross_entropy(
     targets_n: Tensor,
     *,
     smoothing: float = 0.0,
-    chunk: int = 1024,
+    chunk: int = 512,
 ) -> Tensor:
     """Sum of the cross-entropies of `head(hidden_nE)` with `targets_n`, in float32.
 

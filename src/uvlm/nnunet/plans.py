@@ -7,7 +7,6 @@ reports names catalogs, and `dataset.json` beside it is written if there is none
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -17,14 +16,15 @@ from typing import Any, Literal, get_args
 
 from uvlm.config import to_dict
 from uvlm.errors import CatalogError, ConfigError, InputError
+from uvlm.nnunet.dataset import dataset_folder, read_json, write_new
 from uvlm.nnunet.residual import residual_plan
 from uvlm.nnunet.run_config import Place, run_config
 from uvlm.nnunet.settings import PlanSettings, read_settings
-from uvlm.preprocessing.catalog import Catalog, read_catalog, write_text
+from uvlm.preprocessing.catalog import Catalog, read_catalog
 from uvlm.preprocessing.nnunet_plans import BLOCKS, CONFIGURATION, FEATURES, NETWORK, network_for
 from uvlm.preprocessing.sources import abdomen_classes, rexgrounding_classes
 
-__all__ = ["Kind", "dataset_folder", "read_json", "write_plan"]
+__all__ = ["Kind", "write_plan"]
 
 Grid = tuple[int, int, int]
 Kind = Literal[
@@ -35,7 +35,6 @@ UVLM = "uvlm.models.uvlm"
 """Stands where plans name the network's class; nnU-Net itself never builds it."""
 
 BATCH = 2
-PREPROCESSED = "nnUNet_preprocessed"
 
 
 def write_plan(
@@ -98,9 +97,9 @@ def write_plan(
     plan |= {"dataset_name": folder.name, "plans_name": name}
     _check(plan, path, trained_here=kind in MODES)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_new(path, plan)
+    write_new(path, plan)
     if described and not (folder / "dataset.json").exists():
-        _write_new(folder / "dataset.json", described)
+        write_new(folder / "dataset.json", described)
     return path
 
 
@@ -121,31 +120,6 @@ def _check(plan: Mapping[str, Any], path: Path, *, trained_here: bool) -> None:
         pretrained=settings.llm_model_path is not None,
     )
     run_config(settings, place)
-
-
-def dataset_folder(dataset: str) -> Path:
-    """Of a dataset, given as name or number, in nnUNet_preprocessed.
-
-    Raises:
-        ConfigError: nnUNet_preprocessed is unset, or the name is none nnU-Net knows.
-        InputError: no dataset, or several, have that number.
-    """
-    root = os.environ.get(PREPROCESSED)
-    if not root:
-        raise ConfigError(f"{PREPROCESSED} is not set; export the folder nnU-Net trains from.")
-    if re.fullmatch(r"Dataset\d{3}_[A-Za-z0-9_.+-]+", dataset):
-        return Path(root) / dataset
-    if not dataset.isdecimal():
-        raise ConfigError(f"{dataset!r} is no dataset; give its number, or Dataset123_Name.")
-    found = sorted(Path(root).glob(f"Dataset{int(dataset):03d}_*"))
-    if not found:
-        raise InputError.about(root, f"there is no dataset {dataset}", "Prepare it first.")
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise InputError.about(
-            root, f"several datasets have the number {dataset}: {names}", "Give the whole name."
-        )
-    return found[0]
 
 
 def _network_kwargs(stages: int) -> dict[str, Any]:
@@ -301,31 +275,3 @@ def _prepared_plan(
         "label_manager": "LabelManager",
         "foreground_intensity_properties_per_channel": {},
     }
-
-
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """A table of nnU-Net.
-
-    Raises:
-        InputError: the file is missing or no table.
-    """
-    if not path.is_file():
-        raise InputError.about(path, "there is no such file", remedy)
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError.about(path, f"it is not JSON ({error})", remedy) from None
-    if not isinstance(found, dict):
-        raise InputError.about(path, "it is not a table of settings", remedy)
-    return found
-
-
-def _write_new(path: Path, content: Mapping[str, Any]) -> None:
-    text = json.dumps(content, indent=4, allow_nan=False) + "\n"
-    if path.exists():
-        if path.read_text("utf-8") == text:
-            return
-        raise InputError.about(
-            path, "it exists with other content", "Give another --name, or move it away."
-        )
-    write_text(path, text)

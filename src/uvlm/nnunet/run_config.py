@@ -209,5 +209,9 @@ def _changed(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
             inner = inner.get(parent) if isinstance(inner, dict) else None
         if not isinstance(inner, dict) or name == "out":
             raise ConfigError(f"run: {name!r} is no field of a {config.task} run to set there.")
+        if last not in inner:
+            near = difflib.get_close_matches(last, inner, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(inner)}."
+            raise ConfigError(f"run: {name!r} is unknown to a {config.task} run; {hint}")
         inner[last] = value
     return from_dict(RunConfig, table, "run")

@@ -91,7 +91,7 @@ def _trainer(args: argparse.Namespace) -> Any:
     """The trainer, with the options in its plan."""
     import torch
 
-    from uvlm.nnunet.plans import dataset_folder, read_json
+    from uvlm.nnunet.dataset import dataset_folder, read_json
     from uvlm.nnunet.trainers import TRAINERS
 
     name = args.trainer_class_name

@@ -70,15 +70,18 @@ def fullest(folders: Iterable[Path]) -> Path:
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path, wait: float = 0) -> Iterator[None]:
     """Hold `folder` for one run; the system lets go of it when the process ends, however it ends.
+
+    Args:
+        wait: seconds to wait for another run to let go
 
     Raises:
         CatalogError: another run holds it, or nothing can be written there.
     """
     held = FileLock(folder / LOCK)
     try:
-        held.acquire(timeout=0)
+        held.acquire(timeout=wait)
     except Timeout:
         raise CatalogError.about(
             folder,

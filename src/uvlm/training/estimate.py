@@ -18,8 +18,9 @@ back. At part s there are together, for each sample,
 
 and the largest of these sums counts. With activation checkpointing the parts before s keep their
 inputs only. A frozen encoder keeps nothing and needs four maps of its largest stage for a while.
-Where the logits are, the backward pass needs three copies of a chunk of them and two gradients of
-the vocabulary's matrix; where a mask is, five copies of its logits.
+Where the logits are, the backward pass needs a chunk of them in 32 bits (in mixed precision as much
+again in 16) and a second gradient of the vocabulary's matrix; where a mask is, five copies of its
+logits.
 
 A number kept has 4 bytes in 32 bits; in 16 bits 2 on a GPU and about as many as in 32 on the CPU,
 where the normalisations return to 32 bits. The constants of this module were measured there;
@@ -69,7 +70,7 @@ fifth of what an A100 can do in 16 bits."""
 LABELS, CLASSES = 18, 30
 """Taken for a run whose catalog is not known yet."""
 
-CHUNK = 128
+CHUNK = 512
 """Positions with logits at once; see `models.losses`."""
 
 PROCESS = {"cpu": 0.7 * GB, "cuda": 0.8 * GB}
@@ -334,15 +335,16 @@ def _decoder_part(config: RunConfig, report: ReportConfig, size: PartSize) -> Pa
     decoder = report.decoder
     pretrained = isinstance(decoder, PretrainedConfig)
     vocabulary = decoder.vocab_size or 151_936
-    each = 2.2 if config.loop.precision != "no" or pretrained else 4.0
+    narrow = config.loop.precision != "no" or pretrained
+    each = 2.2 if narrow else 4.0
     again = pretrained and config.loop.activation_checkpointing
     batch = config.data.batch_size
-    # Chunks and the vocabulary's gradients do not grow with the batch.
-    chunk = 3 * 4.0 * CHUNK * vocabulary / batch
-    tables = 2 * 4.0 * vocabulary * _width(report) / batch
+    # Chunks and the vocabulary's gradient do not grow with the batch.
+    chunk = (8.0 if narrow else 4.0) * CHUNK * vocabulary / batch
+    table = 4.0 * vocabulary * _width(report) / batch
     if isinstance(decoder, PretrainedConfig) and decoder.tuning == "lora":
-        tables = 0.0
-    transient = chunk + tables
+        table = 0.0
+    transient = chunk + table
     if again:
         layers = decoder.layers or 36
         transient = max(transient, size.kept / layers * each)

@@ -12,6 +12,7 @@ from typing import Any
 
 from uvlm.config import to_dict
 from uvlm.errors import ConfigError, InputError
+from uvlm.preprocessing.disk import LOCK
 from uvlm.training.config import RunConfig
 
 __all__ = ["CONFIG", "check_folder", "note", "settings"]
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 
-UNFINISHED = re.compile(r"\.config\.json\.\d+\.tmp")
+UNFINISHED = re.compile(rf"\.config\.json\.\d+\.tmp|{re.escape(LOCK)}")
 """All that a run leaves which was killed before it had described itself."""
 
 MAY_CHANGE = {

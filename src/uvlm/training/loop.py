@@ -93,14 +93,12 @@ def _step(
             losses = task(to_device(batch, accelerator.device), counts)
             parts.append({name: value.detach() for name, value in losses.items()})
             accelerator.backward(losses["loss"])
-    norm: Any = accelerator.clip_grad_norm_(task.parameters(), optim.clip)
+    norm = accelerator.clip_grad_norm_(task.parameters(), optim.clip)
     scalars = _add(parts, accelerator)
     found = {"loss": scalars["loss"]}
     # DeepSpeed clips inside its own step and may not tell the norm.
     if norm is not None:
-        # With divided weights, each process has only its part of the norm.
-        whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        scalars["grad_norm"] = float(whole)
+        scalars["grad_norm"] = float(norm)
         # The gradient scaler of fp16 skips such steps and lowers its scale itself.
         if loop.precision != "fp16":
             found["gradient norm"] = scalars["grad_norm"]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from uvlm.config import to_dict
+from uvlm.preprocessing.disk import lock
 from uvlm.training.build import build_optimized, step_batches, validator
 from uvlm.training.checkpoint import (
     Running,
@@ -38,6 +39,10 @@ __all__ = ["NEED", "train"]
 
 log = logging.getLogger(__name__)
 
+LET_GO = 30.0
+"""Seconds that loader processes, which a killed one leaves behind, have to end before the folder
+counts as in use."""
+
 
 @dataclass(kw_only=True)
 class Progress:
@@ -56,7 +61,8 @@ def train(config: RunConfig, *, resume: bool = False) -> Path:
 
     Raises:
         InputError: `out` is not empty and `resume` was not asked for, or belongs to another run.
-        ConfigError, CatalogError, BundleError: what the run was given cannot be used.
+        ConfigError, CatalogError, BundleError: what the run was given cannot be used, or another
+            process is still training in `out`.
         TrainingDivergedError, MemoryExhaustedError: see `fit`.
     """
     if os.environ.get("RANK", "0") != "0":  # the first process speaks for all
@@ -69,22 +75,23 @@ def train(config: RunConfig, *, resume: bool = False) -> Path:
     accelerator = session.accelerator
     known = replace(config, model=session.model_config)
     check_here(known, accelerator.device.type, accelerator.num_processes)
-    try:
-        session, running = _begin(session)
-        progress = _resume(session, running)
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise memory_error(error, "before the first step") from error
-    _run_steps(session, running, progress)
-    accelerator.wait_for_everyone()
-    _finish(session, running, progress.watch)
-    accelerator.wait_for_everyone()
+    with ExitStack() as held:
+        try:
+            session, running = _begin(session, held)
+            progress = _resume(session, running)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise memory_error(error, "before the first step") from error
+        _run_steps(session, running, progress)
+        accelerator.wait_for_everyone()
+        _finish(session, running, progress.watch)
+        accelerator.wait_for_everyone()
     return out / "bundle"
 
 
-def _begin(session: Session) -> tuple[Session, Running]:
-    """Everything in memory, on its device; the folder made and described."""
+def _begin(session: Session, held: ExitStack) -> tuple[Session, Running]:
+    """Everything in memory, on its device; the folder made, held against other runs, described."""
     accelerator, out = session.accelerator, session.out
     session, task, optimizer, handover = build_optimized(session)
     model: Any = task.model
@@ -93,6 +100,7 @@ def _begin(session: Session) -> tuple[Session, Running]:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
+        held.enter_context(lock(out, LET_GO))
         tidy(out)
         note(out / CONFIG, settings(session.config))
         if handover is not None:

@@ -76,6 +76,41 @@ def test_a_torchvision_that_does_not_fit_is_bad(
     assert "operator torchvision::nms does not exist" in out
 
 
+def test_timm_without_torchvision_is_bad(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = {"torchvision": None, "timm": object()}
+    monkeypatch.setattr(installation.importlib.util, "find_spec", there.get)
+    assert main(["doctor"]) == 1
+    assert "`pip uninstall timm`" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", [("--gpu-gb", "-3"), ("--processes", "0"), ("--text", "-5")])
+def test_numbers_that_mean_nothing_are_refused(
+    option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "report", *option]) == 2
+    assert f"{option[0]} must be above 0, got {option[1]}" in capsys.readouterr().err
+
+
+def test_without_a_gpu_nothing_is_said_to_fit_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("uvlm.training.fitting._gpu_gb", lambda: None)
+    assert main(["doctor", "report", "--device", "cuda"]) == 0
+    out = capsys.readouterr().out
+    assert "fits, by prediction" not in out
+    assert "--gpu-gb" in out
+
+
+def test_what_saves_main_memory_alone_shows_main_memory(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main(["doctor", "classification", "--gpu-gb", "80"])
+    (line,) = (each for each in capsys.readouterr().out.splitlines() if "--data.workers" in each)
+    assert "GB of main memory" in line
+
+
 def test_a_missing_library_is_bad(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,13 @@ def test_unknown_labels_stay_unknown():
     assert collate(samples, pad_id=0)["labels"].isnan().tolist() == [[False, True]]
 
 
+def test_half_precision_is_stacked_inside_mixed_precision_too():
+    samples = [{"series_id": "a", "features": {1: torch.ones(3, 2).half()}}] * 2
+    with torch.autocast("cpu", torch.bfloat16):
+        features = collate(samples, pad_id=0)["features"]
+    assert features[1].dtype == torch.float16
+
+
 def test_features_of_a_bank_are_stacked_stage_by_stage():
     samples = [
         {"series_id": name, "features": {2: torch.full((3, 4), value), 1: torch.zeros(3, 2)}}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+from uvlm.errors import ConfigError
 from uvlm.registry import RECIPES
 from uvlm.training.config import RunConfig
 from uvlm.training.estimate import REFERENCE_TFLOPS, TEXT, Device, Estimate, estimate
@@ -38,6 +39,12 @@ class Request:
     gpu_gb: float | None
     processes: int
     text: int
+
+    def __post_init__(self) -> None:
+        given = (("--gpu-gb", self.gpu_gb), ("--processes", self.processes), ("--text", self.text))
+        for option, value in given:
+            if value is not None and value <= 0:
+                raise ConfigError(f"{option} must be above 0, got {value}.")
 
 
 def _parse(name: str, arguments: Sequence[str]) -> Request:
@@ -111,7 +118,9 @@ def _predict(name: str, request: Request) -> bool:
     print(f"\n{name} on {'the CPU' if device == 'cpu' else 'a GPU'}")
     for label, text in _rows(found, free, _speed(request, config, device)):
         print(f"  {label:<12}{text}")
-    if not missing:
+    if free.memory_gb is None:
+        print("  no GPU is here to compare with; --gpu-gb GB says what one has free")
+    elif not missing:
         print("  fits, by prediction")
     for text in missing:
         print(f"  DOES NOT FIT: {text}")
@@ -193,7 +202,8 @@ def _savings(config: RunConfig, device: Device, found: Estimate, request: Reques
     lines = []
     for knob in knobs(config):
         other = estimate(knob.config, device=device, processes=request.processes, text=request.text)
-        shares = (other.memory_gb / found.memory_gb, other.host_gb / found.host_gb)
-        if min(shares) < WORTH:
+        if other.memory_gb < WORTH * found.memory_gb:
             lines.append(f"{knob.option}: {other.memory_gb:.1f} GB ({knob.effect})")
+        elif other.host_gb < WORTH * found.host_gb:
+            lines.append(f"{knob.option}: {other.host_gb:.1f} GB of main memory ({knob.effect})")
     return lines or ["nothing that is a setting; smaller volumes or networks"]

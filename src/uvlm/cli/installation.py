@@ -102,8 +102,14 @@ def _torch() -> list[Finding]:
 
 def _torchvision() -> Finding:
     """Not ours, but where it does not fit torch it takes transformers and nnU-Net's trainers with
-    it."""
+    it; timm, which needs it, takes the command `accelerate`."""
     if importlib.util.find_spec("torchvision") is None:
+        if importlib.util.find_spec("timm") is not None:
+            return Finding(
+                state="wrong",
+                what="timm is installed without torchvision, which it needs, and so stops the "
+                "command `accelerate`: `pip uninstall timm`",
+            )
         return Finding(
             state="note",
             what="torchvision is not installed; needed only by `nnUNetv2_train -tr`, for which "
@@ -112,8 +118,9 @@ def _torchvision() -> Finding:
     if error := _error_of("torchvision"):
         return Finding(
             state="wrong",
-            what=f"torchvision does not fit this torch ({error}) and breaks what imports it: "
-            "`pip uninstall torchvision timm`, or install the one made for it",
+            what=f"torchvision does not fit this torch ({error}) and breaks what imports it, timm "
+            "and with it the command `accelerate` too: `pip uninstall torchvision timm`, or "
+            "install the one made for it",
         )
     return _ok(f"torchvision {metadata.version('torchvision')}")
 

@@ -66,7 +66,7 @@ def _add_plans(parser: argparse.ArgumentParser) -> None:
     add("--base", default="nnUNetPlans", metavar="PLANS", help="of seg (default nnUNetPlans)")
     add("--name", metavar="PLANS", help="of the plan (default UVLMPlans_REGION_KIND)")
     add("--patch", type=int, nargs=3, metavar=("Z", "Y", "X"), help="voxels of a seg patch")
-    add("--batch-size", type=int, metavar="N", help="studies per step, over all GPUs (default 2)")
+    add("--batch-size", type=int, default=2, metavar="N", help="per step over all GPUs (default 2)")
     add(
         "--set",
         action="append",

@@ -135,7 +135,9 @@ def _stack(key: str, values: list[Any], pad_id: int) -> Tensor | dict[Any, Tenso
         filler = pad_id if key == "tokens" else False
         return pad_sequence(values, batch_first=True, padding_value=filler)
     if isinstance(values[0], dict):
-        return {name: torch.stack([value[name] for value in values]) for name in values[0]}
+        # Validation loads inside mixed precision, where the CPU cannot join what is in fp16.
+        with torch.autocast("cpu", enabled=False):
+            return {name: torch.stack([value[name] for value in values]) for name in values[0]}
     return torch.stack(values)
 
 

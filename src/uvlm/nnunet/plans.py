@@ -35,6 +35,13 @@ UVLM = "uvlm.models.uvlm"
 """Stands where plans name the network's class; nnU-Net itself never builds it."""
 
 BATCH = 2
+DESCRIBED: dict[str, Any] = {
+    "channel_names": {"0": "CT"},
+    "labels": {"background": 0},
+    "numTraining": 0,
+    "file_ending": ".nii.gz",
+}
+"""What nnU-Net asks of `dataset.json`, where catalogs say what is learned."""
 
 
 def write_plan(
@@ -46,7 +53,7 @@ def write_plan(
     base: str = "nnUNetPlans",
     name: str | None = None,
     patch: Grid | None = None,
-    batch_size: int | None = None,
+    batch_size: int = BATCH,
     changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the plan and return its path.
@@ -76,30 +83,25 @@ def write_plan(
     name = name or f"UVLMPlans_{region}_{kind}"
     if not re.fullmatch(r"\w[\w.+-]*", name, re.ASCII):
         raise ConfigError(f"--name {name!r}: a plan's name has letters, digits and _ . + - only.")
-    batch = BATCH if batch_size is None else batch_size
-    if batch < 1:
-        raise ConfigError(f"--batch-size must be at least 1, got {batch}.")
+    if batch_size < 1:
+        raise ConfigError(f"--batch-size must be at least 1, got {batch_size}.")
     path = folder / f"{name}.json"
     own = {"region": region}
-    described: dict[str, Any] = {}
     if kind in MODES:
         if patch is not None:
             raise ConfigError("--patch is for segmentation; labels and reports take whole volumes.")
         plan = _prepared_plan(kind, path, own, read, changes or {})
-        described = {"channel_names": {"0": "CT"}, "labels": {"background": 0}, "numTraining": 0}
-        described |= {"file_ending": ".nii.gz"}
     else:
         if name == base:
             raise ConfigError(f"--name {name} would replace the plan it starts from.")
         plan = _segmentation_plan(kind, path, base, own, patch, changes or {})
-    configuration = plan["configurations"][CONFIGURATION]
-    configuration["batch_size"] = batch
+    plan["configurations"][CONFIGURATION]["batch_size"] = batch_size
     plan |= {"dataset_name": folder.name, "plans_name": name}
     _check(plan, path, trained_here=kind in MODES)
     folder.mkdir(parents=True, exist_ok=True)
     write_new(path, plan)
-    if described and not (folder / "dataset.json").exists():
-        write_new(folder / "dataset.json", described)
+    if kind in MODES and not (folder / "dataset.json").exists():
+        write_new(folder / "dataset.json", DESCRIBED)
     return path
 
 

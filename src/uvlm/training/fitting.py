@@ -120,7 +120,7 @@ def knobs(config: RunConfig) -> Iterator[Knob]:
     if data.workers > 2:
         yield Knob(
             option="--data.workers 2",
-            effect="main memory only; loading may fall behind",
+            effect="loading may fall behind",
             config=replace(config, data=replace(data, workers=2)),
         )
     if isinstance(report, ReportConfig):

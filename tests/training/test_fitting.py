@@ -38,6 +38,13 @@ def test_what_is_advised_does_fit() -> None:
     assert check_fits(best, small) == ()
 
 
+def test_advice_is_for_what_is_scarce() -> None:
+    config = recipe("classification")
+    small = replace(PLENTY, host_gb=0.6 * estimate(config).host_gb)
+    with pytest.raises(ConfigError, match=r"With --data\.workers 2 it would fit: .* main memory"):
+        check_fits(config, small)
+
+
 def test_within_the_error_of_the_prediction_it_is_only_warned() -> None:
     config = recipe("classification")
     tight = replace(PLENTY, memory_gb=0.9 * estimate(config).memory_gb)

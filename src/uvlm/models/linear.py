@@ -29,9 +29,9 @@ class Linear(nn.Linear):
 def linear(x_nE: Tensor, weight_VE: Tensor, bias_V: Tensor | None = None) -> Tensor:
     """`F.linear` for any number of leading axes, to the rounding of 32 bits.
 
-    On the CPU in 32 bits oneDNN computes large products and their gradients: twice as fast as
-    PyTorch's choice, MKL, on processors that are not Intel's (AMD EPYC, 1,570 x 512 by 1,536: 12
-    against 25 ms on one core), as fast on others. Few rows see `_few_rows`.
+    On CPUs with AVX-512 oneDNN computes large products in 32 bits and their gradients: PyTorch's
+    choice, MKL, leaves half of such a processor unused where Intel did not make it (AMD EPYC,
+    1,570 x 512 by 1,536: 12 against 25 ms on one core). For few rows see `_few_rows`.
     """
     if x_nE.device.type != "cpu":
         return F.linear(x_nE, weight_VE, bias_V)
@@ -39,9 +39,13 @@ def linear(x_nE: Tensor, weight_VE: Tensor, bias_V: Tensor | None = None) -> Ten
     if rows <= FEW_ROWS and bias_V is None:
         return _few_rows(x_nE, weight_VE)
     wide = x_nE.dtype == weight_VE.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if wide and rows * weight_VE.numel() >= LARGE and torch._C._has_mkldnn:
+    if wide and rows * weight_VE.numel() >= LARGE and _has_onednn():
         return torch.as_tensor(_Product.apply(x_nE, weight_VE, bias_V))  # type: ignore[no-untyped-call]
     return F.linear(x_nE, weight_VE, bias_V)
+
+
+def _has_onednn() -> bool:
+    return torch._C._has_mkldnn and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def _few_rows(x_nE: Tensor, weight_VE: Tensor) -> Tensor:

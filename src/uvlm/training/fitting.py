@@ -75,16 +75,21 @@ def _gpu_gb() -> float | None:
 
 
 def shortages(found: Estimate, free: Room, scale: float = 1.0) -> list[str]:
-    """What does not fit, in words; predictions are multiplied by `scale` first."""
+    """What does not fit, in words; predictions of memory are multiplied by `scale` first."""
+    return [
+        f"{need:.1f} GB of {name} are needed, {there:.1f} GB are free"
+        for name, need, there in _needs(found, free)
+        if need * (1.0 if name == "disk" else scale) > there
+    ]
+
+
+def _needs(found: Estimate, free: Room) -> list[tuple[str, float, float]]:
+    """(what, GB needed, GB there), where it is known what is there."""
     memory = "main memory" if free.device == "cpu" else "GPU memory"
     wanted = [(memory, found.memory_gb, free.memory_gb), ("disk", found.disk_gb, free.disk_gb)]
     if free.device != "cpu":
         wanted.append(("main memory", found.host_gb, free.host_gb))
-    return [
-        f"{need:.1f} GB of {name} are needed, {there:.1f} GB are free"
-        for name, need, there in wanted
-        if there is not None and need * (1.0 if name == "disk" else scale) > there
-    ]
+    return [(name, need, there) for name, need, there in wanted if there is not None]
 
 
 def knobs(config: RunConfig) -> Iterator[Knob]:
@@ -197,25 +202,28 @@ def check_here(config: RunConfig, device_type: str, processes: int) -> None:
 def _advice(config: RunConfig, free: Room) -> str:
     """The changes, one after another, until it fits."""
     chosen, current = [], config
-    before = estimate(config, device=free.device)
-    while shortages(before, free):
-        better = _best(current, before, free.device)
+    while shortages(found := estimate(current, device=free.device), free):
+        better = _best(current, found, free)
         if better is None:
             break
         chosen.append(better.option)
         current = better.config
-        before = estimate(current, device=free.device)
     if not chosen:
         return "Use a larger machine; `uvlm doctor RECIPE` shows what needs how much."
-    enough = "would fit" if not shortages(before, free) else "would still not be enough"
+    enough = "would still not be enough" if shortages(found, free) else "would fit"
+    needs = ", ".join(f"{need:.1f} GB of {name}" for name, need, _ in _needs(found, free))
     return (
-        f"With {' '.join(chosen)} it {enough}: {before.memory_gb:.1f} GB. "
+        f"With {' '.join(chosen)} it {enough}: {needs}. "
         "`uvlm doctor RECIPE` shows what needs how much."
     )
 
 
-def _best(config: RunConfig, before: Estimate, device: Device) -> Knob | None:
-    """The change that saves most, if any saves a twentieth."""
-    found = [(estimate(knob.config, device=device).memory_gb, knob) for knob in knobs(config)]
-    least, knob = min(found, key=lambda pair: pair[0], default=(before.memory_gb, None))
-    return knob if least < 0.95 * before.memory_gb else None
+def _best(config: RunConfig, before: Estimate, free: Room) -> Knob | None:
+    """The change that saves most of what is scarcest, if any saves a twentieth."""
+
+    def share(found: Estimate) -> float:
+        return max(need / max(there, 0.01) for _, need, there in _needs(found, free))
+
+    tried = [(share(estimate(knob.config, device=free.device)), knob) for knob in knobs(config)]
+    least, knob = min(tried, key=lambda pair: pair[0], default=(share(before), None))
+    return knob if least < 0.95 * share(before) else None

@@ -17,6 +17,7 @@ from uvlm.data.bank import Bank, missing_shards
 from uvlm.data.bank_files import (
     BankIndex,
     BankKey,
+    clear_leftovers,
     read_index,
     records_per_shard,
     shard_path,
@@ -119,11 +120,48 @@ def test_shards_are_plain_safetensors(folder: Path):
     assert tensors["stage3"].dtype == torch.float16
 
 
-def test_a_shard_is_about_32_mib_and_holds_one_record_at_least():
+def test_a_shard_has_a_few_records_of_the_papers_size_and_one_record_at_least():
     huge = replace(KEY, token_grid=(64, 64, 64), stages=((1, 320),))
     assert records_per_shard(huge) == 1
     paper = replace(KEY, token_grid=(6, 8, 8), stages=((6, 320),))
-    assert 30e6 < records_per_shard(paper) * paper.record_bytes < 34e6
+    assert records_per_shard(paper) == 8
+    every = tuple(enumerate((32, 64, 128, 256, 320, 320), start=1))
+    assert records_per_shard(replace(paper, stages=every)) == 2
+
+
+@pytest.mark.parametrize(("processes", "shards"), [(1, 3), (3, 4), (5, 6), (11, 11), (20, 11)])
+def test_no_process_is_left_without_a_shard(index: BankIndex, processes: int, shards: int):
+    shared = index.shared_by(processes)
+    assert shared.shards == shards
+    assert sum(map(shared.records_in, range(shards))) == 11
+    assert all(shared.records_in(number) >= 1 for number in range(shards))
+
+
+def test_a_bank_that_was_begun_keeps_its_shards(folder: Path, index: BankIndex):
+    assert write_index(folder, index.shared_by(5)) == index == read_index(folder)
+
+
+def test_of_shards_alike_one_is_opened(folder: Path, index: BankIndex, monkeypatch):
+    shard_path(folder, 0).write_bytes(bytes(shard_path(folder, 0).stat().st_size))
+    opened = []
+    plain = Path.open
+
+    def noted(path: Path, *args, **kwargs):
+        opened.append(path.name)
+        return plain(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", noted)
+    assert missing_shards(folder, index) == [0]
+    assert [name[:11] for name in opened] == ["shard-00000", "shard-00001", "shard-00002"]
+    opened.clear()
+    assert missing_shards(fill(folder, index), index) == []
+    opened.clear()
+    Bank.open(folder)
+    # The second is as the first; the third holds fewer records.
+    assert [name[:11] for name in opened if name.startswith("shard")] == [
+        "shard-00000",
+        "shard-00002",
+    ]
 
 
 def test_an_unfinished_bank_is_refused_with_what_is_missing(folder: Path, index: BankIndex):
@@ -203,13 +241,19 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, index: BankInd
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
-def test_leftovers_of_a_killed_writer_go_when_the_shard_is_made(tmp_path: Path, index: BankIndex):
+def test_leftovers_of_killed_writers_go_but_not_what_others_write(tmp_path: Path, index: BankIndex):
     folder = tmp_path / "bank"
     write_index(folder, index)
-    (folder / ".shard-00001.123.tmp").write_bytes(b"half")
+    for number in (0, 1):
+        (folder / f".shard-0000{number}.123.tmp").write_bytes(b"half")
+    clear_leftovers(folder, [1, 2])
     fill(folder, index)
     names = sorted(p.name for p in folder.iterdir())
-    assert names == ["index.json", *(f"shard-0000{i}.safetensors" for i in range(3))]
+    assert names == [
+        ".shard-00000.123.tmp",
+        "index.json",
+        *(f"shard-0000{i}.safetensors" for i in range(3)),
+    ]
 
 
 @pytest.mark.parametrize(

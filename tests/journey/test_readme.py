@@ -63,6 +63,9 @@ def test_each_uvlm_command_is_understood(words, parse_only):
         return
     assert words[1] in COMMANDS
     filled = ["INPUT" if word == "INPUT..." else word for word in words[1:]]
+    if "--gpu-gb" in words or words[1:] == ["doctor"]:  # nothing is measured, all is said
+        assert main(filled) in (0, 1)
+        return
     with pytest.raises(ParsedError):
         main(filled)
 

@@ -259,6 +259,49 @@ def test_generate_of_transformers_writes_what_our_loop_writes(
     assert found.tolist() == ours
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("how", "each"),
+    [
+        ({"num_beams": 3}, 1),
+        ({"num_beams": 3, "num_return_sequences": 2}, 2),
+        ({"do_sample": True, "top_k": 1, "num_return_sequences": 2}, 2),
+    ],
+    ids=["beams", "several of the beams", "several"],
+)
+def test_studies_that_generate_repeats_keep_their_visual_tokens(
+    bases: dict[str, Path], how: dict[str, Any], each: int
+) -> None:
+    """Each row is what its study gives alone."""
+    model = build(bases, "qwen3").eval()
+    plan, _ = batch(model)
+
+    def written(rows: slice) -> list[list[int]]:
+        some = replace(
+            plan,
+            prefix=plan.prefix[rows],
+            per_layer={layer: tokens[rows] for layer, tokens in plan.per_layer.items()},
+        )
+        prompt = torch.tensor([PROMPT]).expand(len(some.prefix), -1)
+        embeddings, layout = model.embed(some, prompt)
+        with model.decoder.seeing(layout, some):
+            found = model.decoder.model.generate(
+                inputs_embeds=embeddings,
+                attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.long),
+                max_new_tokens=10,
+                eos_token_id=None,
+                pad_token_id=0,
+                **({"do_sample": False} | how),
+            )
+        rows_written: list[list[int]] = found.tolist()
+        return rows_written
+
+    first, second = written(slice(0, 1)), written(slice(1, 2))
+    assert first[0] != second[0]
+    assert len(first) == len(second) == each
+    assert written(slice(0, 2)) == first + second
+
+
 # Learning
 
 
@@ -378,6 +421,23 @@ def test_layers_that_do_not_receive_the_plan_are_noticed(bases: dict[str, Path])
     layer.register_forward_pre_hook(forget, with_kwargs=True, prepend=True)
     with pytest.raises(ConfigError, match="layers of llama receive nothing"):
         model.decode(*batch(model))
+
+
+def test_a_call_that_was_interrupted_is_not_blamed_on_the_layers(bases: dict[str, Path]) -> None:
+    model = build(bases, "llama").eval()
+
+    def stop(*_: Any) -> None:
+        raise KeyError("stopped")
+
+    plan, tokens = batch(model)
+    embeddings, layout = model.embed(plan, tokens)
+    expected = model.decode(plan, tokens)
+    with model.decoder.seeing(layout, plan):
+        handle = model.decoder.model.model.layers[1].register_forward_pre_hook(stop)
+        with pytest.raises(KeyError, match="stopped"):
+            model.decoder.model(inputs_embeds=embeddings)
+        handle.remove()
+    assert torch.equal(model.decode(plan, tokens), expected)
 
 
 def test_positions_that_do_not_fit_are_refused(bases: dict[str, Path]) -> None:

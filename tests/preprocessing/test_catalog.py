@@ -14,6 +14,7 @@ from uvlm.preprocessing.catalog import (
     Row,
     check_id,
     read_catalog,
+    read_region,
     read_spec,
     write_catalog,
     write_text,
@@ -275,3 +276,13 @@ def test_a_name_that_is_no_text_is_escaped_in_a_table(tmp_path):
 def test_published_examples_are_refused_for_their_defects(real_data, name, message):
     with pytest.raises(CatalogError, match=message):
         read_catalog(real_data / "uvlm_examples" / name)
+
+
+def test_the_region_is_that_of_dataset_json(tmp_path: Path):
+    assert read_region(tmp_path) == "unknown"
+    path = tmp_path / "dataset.json"
+    path.write_text('{"name": "mine", "region": "abdomen", "labels": []}')
+    assert read_region(tmp_path) == "abdomen"
+    path.write_text("{")
+    with pytest.raises(CatalogError, match="unreadable"):
+        read_region(tmp_path)

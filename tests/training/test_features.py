@@ -169,6 +169,19 @@ def test_processes_share_the_work_and_make_the_same_bank(
     assert contents(alone) == contents(together)
 
 
+def test_two_processes_both_have_work_on_a_small_set(run: RunConfig, tmp_path: Path):
+    """All its features would fit one shard."""
+    bank = tmp_path / "bank"
+    made = []
+    for rank in (0, 1):
+        fill_bank(replace(run, out=bank), rank=rank, processes=2)
+        made.append(len(list(bank.glob("shard-*"))))
+    assert 0 < made[0] < made[1] == Bank.open(bank).index.shards
+    encoded = contents(bank)
+    fill_bank(replace(run, out=bank))  # alone, it goes on with the shards there are
+    assert contents(bank) == encoded
+
+
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path

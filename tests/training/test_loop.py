@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+import sys
 from itertools import repeat
 from typing import Any
 
@@ -84,6 +87,7 @@ def test_a_hook_ends_the_run_after_those_behind_it():
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB."),
         RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried ..."),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
         MemoryError(),
     ],
@@ -98,6 +102,23 @@ def test_memory_that_runs_out_is_told_with_step_and_what_to_change(error):
     assert "step 3" in str(caught.value)
     assert "--data.batch-size" in str(caught.value)
     assert "--resume" in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are Linux's")
+def test_memory_that_this_process_may_not_take_is_known_as_such():
+    code = (
+        "import resource, torch\n"
+        "from uvlm.training.memory import out_of_memory\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))\n"
+        "try:\n"
+        "    torch.empty(2**35)\n"
+        "except RuntimeError as error:\n"
+        "    assert out_of_memory(error), error\n"
+        "else:\n"
+        "    raise SystemExit('the memory was given')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_another_runtime_error_is_no_lack_of_memory():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.data.toy_catalog import make_catalog
 from uvlm.errors import BundleError, ConfigError
 from uvlm.models.config import DecoderConfig, PretrainedConfig, SegmentationConfig
 from uvlm.registry import DATASETS, PAPER_ROWS, RECIPES
@@ -167,10 +168,23 @@ def test_a_chain_needs_the_bundle_before_it():
     check_start("ct_rate/cls", recipe("ct_rate/cls"))
 
 
-def a_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *parts: str, masks: str = "") -> Path:
-    """A folder that says it holds these parts, segmentation with the classes of a recipe."""
-    model: Any = recipe(masks).model if masks else SegmentationConfig(classes=("my organ",))
-    info = SimpleNamespace(parts=dict.fromkeys(parts, SimpleNamespace(config=model)))
+def a_bundle(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *parts: str,
+    masks: str = "",
+    labels: str = "",
+    region: str = "unknown",
+) -> Path:
+    """A folder that says it holds these parts, with the classes and labels of two recipes."""
+    own: Any = SegmentationConfig(classes=("my organ",))
+    models = {part: own for part in parts}
+    if masks:
+        models["segmentation"] = recipe(masks).model
+    if labels:
+        models["classification"] = recipe(labels).model
+    told = {part: SimpleNamespace(config=models[part], region=region) for part in parts}
+    info = SimpleNamespace(parts=told)
     monkeypatch.setattr("uvlm.models.bundle_files.read_bundle_info", lambda folder: info)
     return tmp_path
 
@@ -203,8 +217,54 @@ def test_the_bundle_of_another_row_is_refused(monkeypatch, tmp_path, name):
     a_bundle(monkeypatch, tmp_path, *parts, masks=f"{dataset}/seg_fl")
     check_start(name, config)
     a_bundle(monkeypatch, tmp_path, *parts, masks=f"{dataset}/seg_c")
-    with pytest.raises(BundleError, match=f"task was seg_c; .*bundle of {dataset}/seg_fl"):
+    with pytest.raises(
+        BundleError, match=f"task was {dataset}/seg_c; .*bundle of {dataset}/seg_fl"
+    ):
         check_start(name, config)
+
+
+ABDOMEN_RUN = "abdomen_atlas/seg_cl-cls-rep+sc"
+CHAIN = ("segmentation", "classification")
+
+
+@pytest.mark.parametrize(
+    ("told", "answer"),
+    [
+        ({"region": "chest"}, "trained on the chest; .* run on the abdomen"),
+        ({"masks": "ct_rate/seg_fl"}, "first task was ct_rate/seg_fl; "),
+        ({"labels": "ct_rate/cls"}, "labels of ct_rate; "),
+    ],
+)
+def test_the_bundle_of_the_other_dataset_is_refused(monkeypatch, tmp_path, told, answer):
+    init = a_bundle(monkeypatch, tmp_path, *CHAIN, **told)
+    config = replace(recipe(ABDOMEN_RUN), init=init, tokenizer=Path("tokenizer.json"))
+    with pytest.raises(BundleError, match=f"{answer}.*Give the bundle of abdomen_atlas/seg_cl-cls"):
+        check_start(ABDOMEN_RUN, config)
+    own = {"masks": "abdomen_atlas/seg_cl", "labels": "abdomen_atlas/cls", "region": "abdomen"}
+    a_bundle(monkeypatch, tmp_path, *CHAIN, **own)
+    check_start(ABDOMEN_RUN, config)
+
+
+def test_an_encoder_alone_must_be_of_the_region(monkeypatch, tmp_path):
+    name = "abdomen_atlas/seg_fl-cls"
+    init = a_bundle(monkeypatch, tmp_path, "encoder", region="chest")
+    with pytest.raises(BundleError, match="trained on the chest"):
+        check_start(name, replace(recipe(name), init=init))
+
+
+@pytest.mark.parametrize("name", ["abdomen_atlas/rep", "abdomen_atlas/cls", "abdomen_atlas/seg_c"])
+def test_a_catalog_of_another_region_is_refused(tmp_path, name):
+    (tmp_path / "chest").mkdir()
+    chest, bare = make_catalog(tmp_path / "chest", studies=3), tmp_path / "catalog.csv"
+    config = replace(recipe(name), tokenizer=Path("tokenizer.json"))
+    of = {
+        path: replace(config, data=replace(config.data, catalog=(path,))) for path in (chest, bare)
+    }
+    with pytest.raises(ConfigError, match=rf"{name} .* abdomen, the catalog {chest} .* chest"):
+        check_start(name, of[chest])
+    check_start(name, of[bare])  # what lies there is for the run to say
+    ours = name.replace("abdomen_atlas", "ct_rate")
+    check_start(ours, replace(of[chest], model=recipe(ours).model))
 
 
 def test_an_encoder_that_does_not_say_what_it_learned_is_taken(monkeypatch, tmp_path):
@@ -221,6 +281,7 @@ def test_the_paper_s_vocabulary_needs_its_tokenizer():
     config: Any = recipe("ct_rate/rep")
     with pytest.raises(ConfigError, match=r"--tokenizer.*--model\.decoder\.vocab-size 8192"):
         check_start("ct_rate/rep", config)
+    check_start("ct_rate/rep", config, vocabulary=False)
     check_start("ct_rate/rep", replace(config, tokenizer=Path("tokenizer.json")))
     own = replace(config.model, decoder=DecoderConfig(vocab_size=8192))
     check_start("ct_rate/rep", replace(config, model=own))

@@ -211,8 +211,13 @@ def test_resuming_a_finished_run_returns_its_bundle(tiny_run: Build, tmp_path: P
     assert (bundle / "checksums.json").read_bytes() == before
 
 
-def test_resuming_where_nothing_was_saved_starts_anew(tiny_run: Build, tmp_path: Path):
-    assert train(replace(tiny_run("report"), out=tmp_path / "new"), resume=True).is_dir()
+def test_resuming_where_nothing_was_saved_starts_anew_and_says_so(
+    tiny_run: Build, tmp_path: Path, caplog
+):
+    with caplog.at_level("INFO", logger="uvlm"):
+        assert train(replace(tiny_run("report"), out=tmp_path / "new"), resume=True).is_dir()
+    assert "no run to go on with" in caplog.text
+    assert "report: 6 steps over" in caplog.text
 
 
 def test_no_output_folder_is_refused(tiny_run: Build):

@@ -9,7 +9,7 @@ from uvlm.errors import ConfigError
 from uvlm.registry import RECIPES
 from uvlm.training.config import RunConfig
 from uvlm.training.estimate import REFERENCE_TFLOPS, TEXT, Device, Estimate, estimate
-from uvlm.training.fitting import Room, knobs, room, shortages
+from uvlm.training.fitting import Room, advice, knobs, room, shortages
 
 __all__ = ["main"]
 
@@ -124,8 +124,12 @@ def _predict(name: str, request: Request) -> bool:
         print("  fits, by prediction")
     for text in missing:
         print(f"  DOES NOT FIT: {text}")
-    print("\nwhat would need less memory")
-    for line in _savings(config, device, found, request):
+    if missing:
+        print(f"  {advice(config, free, processes=request.processes, text=request.text)}")
+    savings = _savings(config, device, found, request)
+    if savings:
+        print("\nwhat each of these alone would save")
+    for line in savings:
         print(f"  {line}")
     return not missing
 
@@ -206,4 +210,4 @@ def _savings(config: RunConfig, device: Device, found: Estimate, request: Reques
             lines.append(f"{knob.option}: {other.memory_gb:.1f} GB ({knob.effect})")
         elif other.host_gb < WORTH * found.host_gb:
             lines.append(f"{knob.option}: {other.host_gb:.1f} GB of main memory ({knob.effect})")
-    return lines or ["nothing that is a setting; smaller volumes or networks"]
+    return lines

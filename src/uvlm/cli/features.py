@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from uvlm.registry import PAPER_ROWS, RECIPES
+from uvlm.errors import ConfigError
+from uvlm.registry import DATASETS, PAPER_ROWS, RECIPES
 from uvlm.training.config import RunConfig
 
 __all__ = ["main"]
@@ -58,6 +59,26 @@ def _parse(name: str, arguments: Sequence[str]) -> tuple[RunConfig, int | None, 
     return parsed.run, parsed.views, parsed.rank, parsed.processes
 
 
+def _check(name: str, config: RunConfig) -> None:
+    """Refuse to fill a bank from an encoder that has learned nothing, or something else.
+
+    Raises:
+        ConfigError, BundleError, CatalogError: as `uvlm train`, or no bundle was given.
+    """
+    if config.task != "report" or config.optim.encoder_lr != 0:
+        return  # no bank serves such a run, as `fill_bank` says
+    if name in PAPER_ROWS:
+        from uvlm.training.paper import check_start
+
+        check_start(name, config, vocabulary=False)
+    elif config.init is None:
+        rows = " or ".join(f"{dataset}/rep" for dataset in DATASETS)
+        raise ConfigError(
+            "the bank would hold what an untrained encoder gives. Give the bundle of a trained "
+            f"one with --init; without any, as in row 1 of Table 5, the recipe is {rows}."
+        )
+
+
 def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(USAGE)
@@ -67,10 +88,7 @@ def main(argv: Sequence[str]) -> int:
         config, views, rank, processes = _parse(name, rest)
     except SystemExit as stop:  # tyro has printed help or what is wrong with the arguments
         return int(stop.code or 0)
-    if name in PAPER_ROWS:
-        from uvlm.training.paper import check_start
-
-        check_start(name, config)
+    _check(name, config)
     from uvlm.training.features import fill_bank
 
     print(fill_bank(config, views=views, rank=rank, processes=processes))

@@ -1,13 +1,15 @@
 """The feature bank, read: what a frozen encoder gives for each study, without running it.
 
-Every read compares the record's checksum. A bank that was made with another encoder, preprocessing,
-token grid or augmentation, or that lacks a study, is refused before the first step.
+Every read compares the record's checksum. A bank that was made with another encoder, preprocessing
+or token grid, or that lacks a study, is refused before the first step; so is one of other
+augmentation, but by a run without: it takes the first view, the volume as it is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -50,7 +52,7 @@ class Bank:
     """Series -> number of its first record."""
 
     offsets: tuple[Offsets, ...]
-    """Of each shard."""
+    """Of each shard; shards of the same size have the same."""
 
     @classmethod
     def open(cls, path: Path | str) -> Bank:
@@ -184,19 +186,37 @@ def missing_shards(folder: Path, index: BankIndex) -> list[int]:
 
 
 def _all_offsets(folder: Path, index: BankIndex) -> list[Offsets | None]:
-    """Of every shard; None where it is not there, or not whole."""
-    return [
-        _offsets(shard_path(folder, number), index.key, index.records_in(number))
-        for number in range(index.shards)
-    ]
+    """Of every shard; None where it is not there, or not whole.
+
+    There may be a hundred thousand: one listing gives their sizes, and of those that hold as many
+    records in as many bytes only the first is opened.
+    """
+    sizes = _sizes(folder)
+    known: dict[tuple[int, int], Offsets] = {}
+    found: list[Offsets | None] = []
+    for number in range(index.shards):
+        path = shard_path(folder, number)
+        size, records = sizes.get(path.name, 0), index.records_in(number)
+        if size and (size, records) not in known:
+            offsets = _offsets(path, size, index.key, records)
+            if offsets is not None:
+                known[size, records] = offsets
+        found.append(known.get((size, records)))
+    return found
 
 
-def _offsets(path: Path, key: BankKey, records: int) -> Offsets | None:
+def _sizes(folder: Path) -> dict[str, int]:
+    """Name of each shard that is there -> its size in bytes."""
+    with os.scandir(folder) as entries:
+        return {e.name: e.stat().st_size for e in entries if e.name.startswith("shard-")}
+
+
+def _offsets(path: Path, size: int, key: BankKey, records: int) -> Offsets | None:
     expected = records * (key.record_bytes + 8 * len(key.stages))
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if path.stat().st_size != 8 + length + expected:
+            if size != 8 + length + expected:
                 return None
             header = json.loads(file.read(length))
         names = (*(f"stage{stage}" for stage, _ in key.stages), "crc32")

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,20 @@ from uvlm.config import from_dict, to_dict
 from uvlm.data.config import AugmentConfig, Grid
 from uvlm.errors import ConfigError, InputError
 
-__all__ = ["BankIndex", "BankKey", "read_index", "shard_path", "write_index", "write_shard"]
+__all__ = [
+    "BankIndex",
+    "BankKey",
+    "clear_leftovers",
+    "read_index",
+    "shard_path",
+    "write_index",
+    "write_shard",
+]
 
 FORMAT = 1
 INDEX = "index.json"
-SHARD_BYTES = 32 * 2**20
-"""About so large is a shard: what a killed process loses at most."""
+SHARD_BYTES = 2 * 2**20
+"""No shard of several records is larger: what a killed process loses at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +109,22 @@ class BankIndex:
         """(series, view), in order."""
         return [(series, view) for series, count in self.views.items() for view in range(count)]
 
+    @cached_property
+    def total(self) -> int:
+        """Number of records; kept, as it is asked for with every one of the many shards."""
+        return sum(self.views.values())
+
     @property
     def shards(self) -> int:
-        return -(-sum(self.views.values()) // self.per_shard)
+        return -(-self.total // self.per_shard)
 
     def records_in(self, shard: int) -> int:
         """How many records shard number `shard` holds."""
-        return min(self.per_shard, sum(self.views.values()) - shard * self.per_shard)
+        return min(self.per_shard, self.total - shard * self.per_shard)
+
+    def shared_by(self, processes: int) -> BankIndex:
+        """The same records, in at least as many shards as processes if there are so many."""
+        return replace(self, per_shard=max(min(self.per_shard, self.total // processes), 1))
 
 
 def records_per_shard(key: BankKey) -> int:
@@ -143,21 +161,26 @@ def read_index(folder: Path) -> BankIndex:
     )
 
 
-def write_index(folder: Path, index: BankIndex) -> None:
+def write_index(folder: Path, index: BankIndex) -> BankIndex:
     """Begin a bank, or go on with one that was begun alike; any number of processes may.
+
+    Returns:
+        The bank's index: its shards stay as they were begun, whatever `index.per_shard`.
 
     Raises:
         InputError: the folder holds something else, or a bank of other features or studies.
     """
     if (folder / INDEX).exists():
-        difference = _difference(to_dict(read_index(folder)), to_dict(index))
+        there = read_index(folder)
+        index = replace(index, per_shard=there.per_shard)
+        difference = _difference(to_dict(there), to_dict(index))
         if difference:
             raise InputError.about(
                 folder,
                 f"it holds a bank of other features or studies ({difference})",
                 "Name a new folder, or delete this one.",
             )
-        return
+        return there
     if folder.exists() and (not folder.is_dir() or any(_not_ours(folder))):
         raise InputError.about(folder, "it holds something else", "Name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,6 +188,7 @@ def write_index(folder: Path, index: BankIndex) -> None:
     beside = folder / f".{INDEX}.{os.getpid()}.tmp"
     beside.write_text(text, "utf-8")
     os.replace(beside, folder / INDEX)
+    return index
 
 
 def _not_ours(folder: Path) -> list[Path]:
@@ -197,8 +221,6 @@ def write_shard(
     sums = [[checksum(record[stage]) for stage, _ in key.stages] for record in records]
     tensors["crc32"] = torch.tensor(sums, dtype=torch.int64)
     final = shard_path(folder, number)
-    for left in folder.glob(f".{final.stem}.*.tmp"):  # of a killed process
-        left.unlink(missing_ok=True)
     beside = folder / f".{final.stem}.{os.getpid()}.tmp"
     try:
         with beside.open("wb") as file:
@@ -210,6 +232,14 @@ def write_shard(
     finally:
         beside.unlink(missing_ok=True)
     return final
+
+
+def clear_leftovers(folder: Path, numbers: Collection[int]) -> None:
+    """Delete what killed processes left of these shards; nobody may be writing one of them."""
+    names = {f".{shard_path(folder, number).stem}" for number in numbers}
+    for left in folder.glob(".shard-*.tmp"):
+        if left.name.removesuffix(".tmp").rpartition(".")[0] in names:
+            left.unlink(missing_ok=True)
 
 
 def checksum(tokens_KC: Tensor) -> int:

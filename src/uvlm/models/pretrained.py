@@ -70,6 +70,7 @@ class PretrainedDecoder(LanguageDecoder):
         self._sight: Sight | None = None
         inner = transformer_of(self.model)
         inner.register_forward_pre_hook(self._look, with_kwargs=True)
+        inner.register_forward_hook(self._looked)
         for number, layer in enumerate(inner.layers, start=1):
             layer.register_forward_pre_hook(InjectHook(number), with_kwargs=True)
 
@@ -98,28 +99,32 @@ class PretrainedDecoder(LanguageDecoder):
     @contextmanager
     def seeing(self, layout: TokenLayout, plan: VisualPlan | None) -> Iterator[None]:
         """Calls of `model` inside the block have the mask of `layout` and receive `plan` at the
-        beginning of a sequence.
+        beginning of a sequence. Where `generate` repeats each study, for beams or for several
+        answers, its visual tokens are repeated alike.
 
         Raises:
             ConfigError: the architecture does not hand its layers what it is given.
         """
         before, self._sight = self._sight, Sight(layout=layout, plan=plan)
-        sight = self._sight
         try:
             yield
         finally:
             self._sight = before
-        if sight.reached < sight.expected:
+
+    def _look(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._sight is None:
+            return None
+        return look(self._sight, args, kwargs)
+
+    def _looked(self, module: nn.Module, args: tuple[Any, ...], made: Any) -> None:
+        """After a whole call; one that an exception ended does not come here."""
+        sight = self._sight
+        if sight is not None and sight.expected and sight.reached < self.config.layers:
             raise ConfigError(
                 f"the layers of {self.config.hf['model_type']} receive nothing from the model "
                 "around them, so visual tokens cannot enter; choose a base like Qwen3, Phi or "
                 "Llama."
             )
-
-    def _look(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._sight is None:
-            return None
-        return look(self._sight, self.config.layers, args, kwargs)
 
     def head(self, h_BTE: Tensor) -> Tensor:
         """Normalised hidden states to logits."""

@@ -34,21 +34,21 @@ class Sight:
         plan: injected in the call that begins the sequence; None for later ones
 
     Attributes:
-        expected: layers that should have been reached
-        reached: layers whose hook found the plan
+        expected: whether the call under way should hand the plan to its layers
+        reached: layers of that call whose hook found it
     """
 
     def __init__(self, *, layout: TokenLayout, plan: VisualPlan | None) -> None:
         self.layout = layout
         self.plan = plan
-        self.expected = 0
+        self.expected = False
         self.reached = 0
 
     def layout_of(self, length: int) -> TokenLayout:
         return replace(self.layout, num_text=length - self.layout.num_vision - 2)
 
 
-def look(sight: Sight, layers: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+def look(sight: Sight, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     """Arguments of the transformer with mask, positions and, at the beginning, the plan."""
     given = kwargs.get("inputs_embeds")
     given = (args[0] if args else kwargs["input_ids"]) if given is None else given
@@ -63,8 +63,8 @@ def look(sight: Sight, layers: int, args: tuple[Any, ...], kwargs: dict[str, Any
         "attention_mask": visible_TS.expand(len(given), 1, -1, -1),
         "position_ids": torch.arange(start, stop, device=given.device)[None],
     }
-    if start == 0 and sight.plan is not None:
-        sight.expected += layers
+    sight.expected, sight.reached = start == 0 and sight.plan is not None, 0
+    if sight.expected:
         kwargs[KEY] = (sight, layout)
     return args, kwargs
 
@@ -83,6 +83,19 @@ class InjectHook:
         hidden_BTE: Tensor = args[0] if args else kwargs.pop("hidden_states")
         if self.layer in sight.plan.per_layer:
             # The projections give 32 bits; the sum, not its terms, is rounded to the base's 16.
-            raised_BTE = sight.plan.inject(self.layer, hidden_BTE.float(), layout)
+            plan = _for_rows(sight.plan, self.layer, len(hidden_BTE))
+            raised_BTE = plan.inject(self.layer, hidden_BTE.float(), layout)
             hidden_BTE = raised_BTE.to(hidden_BTE.dtype)
         return (hidden_BTE, *args[1:]), kwargs
+
+
+def _for_rows(plan: VisualPlan, layer: int, rows: int) -> VisualPlan:
+    """What `layer` receives where `generate` repeated every study, for beams or more answers."""
+    times = rows // len(plan.prefix)
+    if times < 2:
+        return plan
+    return replace(
+        plan,
+        prefix=plan.prefix.repeat_interleave(times, dim=0),
+        per_layer={layer: plan.per_layer[layer].repeat_interleave(times, dim=0)},
+    )

@@ -30,7 +30,15 @@ from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.preprocessing.table import Table, read_table
 from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
 
-__all__ = ["Catalog", "Row", "check_id", "read_catalog", "read_spec", "write_catalog"]
+__all__ = [
+    "Catalog",
+    "Row",
+    "check_id",
+    "read_catalog",
+    "read_region",
+    "read_spec",
+    "write_catalog",
+]
 
 Need = Literal["labels", "mask", "report"]
 
@@ -252,6 +260,16 @@ def read_spec(folder: Path) -> PreprocessSpec | None:
     """
     dataset = _read_dataset(folder)
     return None if dataset is None else dataset.spec
+
+
+def read_region(folder: Path) -> str:
+    """Body region of the dataset in `folder`, "unknown" if no `dataset.json` says it.
+
+    Raises:
+        CatalogError: the file is damaged.
+    """
+    dataset = _read_dataset(folder)
+    return "unknown" if dataset is None else dataset.region
 
 
 def _read_dataset(folder: Path) -> _Dataset | None:

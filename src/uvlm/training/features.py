@@ -18,7 +18,14 @@ import torch
 from tqdm import tqdm
 
 from uvlm.data.bank import Bank, missing_shards
-from uvlm.data.bank_files import BankIndex, BankKey, records_per_shard, write_index, write_shard
+from uvlm.data.bank_files import (
+    BankIndex,
+    BankKey,
+    clear_leftovers,
+    records_per_shard,
+    write_index,
+    write_shard,
+)
 from uvlm.data.config import AugmentConfig
 from uvlm.data.studies import Studies, load_studies
 from uvlm.errors import ConfigError, InputError
@@ -65,10 +72,11 @@ def fill_bank(
     device = _device(config, rank)
     augment = config.data.augment if views > 1 else None
     index = _index(pooler, studies, views, augment, config.seed)
-    write_index(out, index)
+    index = write_index(out, index.shared_by(processes))
     missing = missing_shards(out, index)
     _check_room(out, index.key, sum(map(index.records_in, missing)))
     todo = [number for number in missing if number % processes == rank]
+    clear_leftovers(out, todo)
     everything, size = index.records, index.per_shard
     records = [everything[number * size : (number + 1) * size] for number in todo]
     volumes = sum(map(len, records))

@@ -14,9 +14,9 @@ from uvlm.models.config import DecoderConfig, JointConfig, PretrainedConfig, Rep
 from uvlm.preprocessing.limits import available_gb
 from uvlm.registry import OWN_VOCABULARY
 from uvlm.training.config import RunConfig
-from uvlm.training.estimate import GB, Device, Estimate, estimate
+from uvlm.training.estimate import GB, TEXT, Device, Estimate, estimate
 
-__all__ = ["Knob", "Room", "check_fits", "check_here", "knobs", "room", "shortages"]
+__all__ = ["Knob", "Room", "advice", "check_fits", "check_here", "knobs", "room", "shortages"]
 
 log = logging.getLogger(__name__)
 
@@ -180,9 +180,14 @@ def check_fits(config: RunConfig, free: Room, *, processes: int = 1) -> tuple[st
     """
     found = estimate(config, device=free.device, processes=processes)
     if short := shortages(found, free, 1 / (1 + ERROR)):
-        raise ConfigError(f"the run does not fit: {'; '.join(short)}. {_advice(config, free)}")
+        raise ConfigError(
+            f"the run does not fit: {'; '.join(short)}. "
+            f"{advice(config, free, processes=processes)} "
+            "`uvlm doctor RECIPE` shows what needs how much."
+        )
     return tuple(
-        f"the run may not fit: {text}. {_advice(config, free)}" for text in shortages(found, free)
+        f"the run may not fit: {text}. {advice(config, free, processes=processes)}"
+        for text in shortages(found, free)
     )
 
 
@@ -199,23 +204,24 @@ def check_here(config: RunConfig, device_type: str, processes: int) -> None:
         log.warning("%s", warning)
 
 
-def _advice(config: RunConfig, free: Room) -> str:
+def advice(config: RunConfig, free: Room, *, processes: int = 1, text: int = TEXT) -> str:
     """The changes, one after another, until it fits."""
+
+    def needed(changed: RunConfig) -> Estimate:
+        return estimate(changed, device=free.device, processes=processes, text=text)
+
     chosen, current = [], config
-    while shortages(found := estimate(current, device=free.device), free):
+    while shortages(found := needed(current), free):
         better = _best(current, found, free)
         if better is None:
             break
         chosen.append(better.option)
         current = better.config
     if not chosen:
-        return "Use a larger machine; `uvlm doctor RECIPE` shows what needs how much."
+        return "Use a larger machine."
     enough = "would still not be enough" if shortages(found, free) else "would fit"
     needs = ", ".join(f"{need:.1f} GB of {name}" for name, need, _ in _needs(found, free))
-    return (
-        f"With {' '.join(chosen)} it {enough}: {needs}. "
-        "`uvlm doctor RECIPE` shows what needs how much."
-    )
+    return f"With {' '.join(chosen)} it {enough}: {needs}."
 
 
 def _best(config: RunConfig, before: Estimate, free: Room) -> Knob | None:

@@ -57,6 +57,8 @@ def check_folder(config: RunConfig, resume: bool) -> Path:
         raise InputError.about(
             out, "the folder is not empty", "Name a new folder, or continue with --resume."
         )
+    elif resume:
+        log.warning("%s: there is no run to go on with; a new one begins", out)
     return out
 
 

@@ -71,7 +71,7 @@ class History:
         if not row:
             return
         with self.csv.open("a", newline="") as file:
-            csv.writer(file).writerows((step, name, repr(v)) for name, v in row.items())
+            csv.writer(file).writerows((step, name, repr(v)) for name, v in sorted(row.items()))
         for name, value in row.items():
             self.curves[name].append((step, value))
             self.board.add_scalar(name, value, step)

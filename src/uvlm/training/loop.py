@@ -65,7 +65,7 @@ def fit(
             # All of them: one that ends the run must not keep those after it from saving.
             if any([hook(step, scalars) for hook in hooks]):
                 return
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, OSError) as error:
             if not out_of_memory(error):
                 raise
             raise memory_error(error, f"at step {step}") from error

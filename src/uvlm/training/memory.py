@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import torch
 
 from uvlm.errors import MemoryExhaustedError
@@ -9,19 +11,22 @@ from uvlm.errors import MemoryExhaustedError
 __all__ = ["memory_error", "out_of_memory"]
 
 OUT_OF_MEMORY = (
+    "can't allocate memory",
     "not enough memory",
     "out of memory",
     "out of shared memory",
     "_ALLOC_FAILED",
     "signal: Killed",
 )
-"""Words of errors: the CPU's, a GPU's, those of its libraries, and of a loader process that the
-system ended."""
+"""Words of errors: the CPU's on Linux and on Windows, a GPU's, those of its libraries, and of a
+loader process that the system ended."""
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error means that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
     return any(sign in str(error) for sign in OUT_OF_MEMORY)
 

@@ -11,7 +11,7 @@ Table 5 that its numbers allow. The paper leaves open how long runs take; length
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ SCOPES = {"seg_c": "coarse", "seg_cl": "coarse+lesions", "seg_fl": "fine+lesions
 """Task of a name -> what `uvlm prepare ... --scopes` calls its classes."""
 
 LABELS = {"ct_rate": CT_RATE_LABELS, "abdomen_atlas": ABDOMEN_LABELS}
+
+REGION = {"ct_rate": "chest", "abdomen_atlas": "abdomen"}
+"""Dataset -> body region of its catalogs, and of the bundles trained on them."""
 
 
 def paper_run(name: str) -> RunConfig:
@@ -108,17 +111,23 @@ def earlier_recipe(name: str) -> str | None:
     return f"{dataset}/{'-'.join(tasks[:-1])}" if len(tasks) > 1 else None
 
 
-def check_start(name: str, config: RunConfig, *, smoke: bool = False) -> None:
+def check_start(
+    name: str, config: RunConfig, *, smoke: bool = False, vocabulary: bool = True
+) -> None:
     """Refuse a run of the paper that lacks what makes it that run.
 
     Args:
         name: one of `registry.PAPER_ROWS`
         config: its settings after those of the command line
         smoke: a trial on synthetic studies, which needs only the base model
+        vocabulary: whether reports are read; a feature bank holds none
 
     Raises:
-        ConfigError: it starts from no bundle, or a tokenizer or a base model is missing.
-        BundleError: `init` is no bundle, or is known to be that of another chain of tasks.
+        ConfigError: it starts from no bundle, a tokenizer or a base model is missing, or a catalog
+            is of another body region.
+        BundleError: `init` is no bundle, or is known to be that of another body region or chain of
+            tasks.
+        CatalogError: a catalog's dataset.json is damaged.
     """
     decoder = getattr(config.model, "decoder", None)
     if isinstance(decoder, PretrainedConfig) and decoder.base is None:
@@ -128,9 +137,12 @@ def check_start(name: str, config: RunConfig, *, smoke: bool = False) -> None:
         )
     if smoke:
         return
+    _check_region(name, config.data.catalog)
     before = earlier_recipe(name)
     if before is not None:
         _check_init(name, before, config.init)
+    if not vocabulary:
+        return
     paper = DecoderConfig().vocab_size
     if isinstance(decoder, DecoderConfig) and (decoder.vocab_size, config.tokenizer) == (
         paper,
@@ -141,6 +153,20 @@ def check_start(name: str, config: RunConfig, *, smoke: bool = False) -> None:
             "tokenizer.json with --tokenizer, or learn a vocabulary from the reports with "
             f"--model.decoder.vocab-size {OWN_VOCABULARY}."
         )
+
+
+def _check_region(name: str, catalogs: Sequence[Path]) -> None:
+    """Every catalog shows the region of the recipe's dataset, as far as it says so."""
+    from uvlm.preprocessing.catalog import read_region
+
+    wanted = REGION[_parts(name)[0]]
+    for path in catalogs:
+        found = read_region(path.parent)
+        if found not in (wanted, "unknown"):
+            raise ConfigError(
+                f"{name} is a run on the {wanted}, the catalog {path} is of the {found}. Give a "
+                f"catalog of the {wanted}, or train a recipe of the {found}."
+            )
 
 
 def _check_init(name: str, before: str, init: Path | None) -> None:
@@ -157,24 +183,42 @@ def _check_init(name: str, before: str, init: Path | None) -> None:
         return
     parts = read_bundle_info(init).parts
     last = [part for part in PARTS if part in parts][-1]
+    regions = {part.region for part in parts.values()} - {REGION[dataset], "unknown"}
     wanted = "classification" if tasks[-1] == "cls" else "segmentation"
-    first = _first_task(dataset, tasks, parts)
-    if last not in (wanted, "encoder"):  # an encoder alone does not say what it has learned
+    first = _first_task(before, parts)
+    labels = _labels_of(parts)
+    if regions:
+        region = " and ".join(sorted(regions))
+        found = f"it was trained on the {region}; {name} is a run on the {REGION[dataset]}"
+    elif last not in (wanted, "encoder"):  # an encoder alone does not say what it has learned
         found = f"its last part is {last}; {name} starts from a {wanted} part"
-    elif first != tasks[0]:
+    elif labels not in (dataset, None):
+        found = f"it has the labels of {labels}; {name} starts from {before}"
+    elif first != f"{dataset}/{tasks[0]}":
         found = f"its first task was {first}; {name} starts from {before}"
     else:
         return
     raise BundleError.about(init, found, f"Give the bundle of {before}.")
 
 
-def _first_task(dataset: str, tasks: list[str], parts: Mapping[str, Any]) -> str:
-    """Which task a bundle began with; `tasks[0]` if it does not say, or has classes of its own."""
+def _first_task(before: str, parts: Mapping[str, Any]) -> str:
+    """Recipe a bundle began with, of either dataset; the first of `before` if it does not say, or
+    has classes of its own."""
+    dataset, tasks, _ = _parts(before)
+    told = f"{dataset}/{tasks[0]}"
     if "segmentation" not in parts:
-        return tasks[0]
-    known = {_classes(dataset, task): task for task in SCOPES}
-    own = tasks[0] if tasks[0] in SCOPES else "a segmentation"
+        return told
+    known = {_classes(data, task): f"{data}/{task}" for data in LABELS for task in SCOPES}
+    own = told if tasks[0] in SCOPES else "a segmentation"
     return known.get(parts["segmentation"].config.classes, own)
+
+
+def _labels_of(parts: Mapping[str, Any]) -> str | None:
+    """Dataset whose labels a bundle has learned; None if it has none or its own."""
+    if "classification" not in parts:
+        return None
+    known = {classes: dataset for dataset, classes in LABELS.items()}
+    return known.get(parts["classification"].config.classes)
 
 
 def _parts(name: str) -> tuple[str, list[str], list[str]]:

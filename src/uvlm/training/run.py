@@ -75,11 +75,18 @@ def train(config: RunConfig, *, resume: bool = False) -> Path:
     accelerator = session.accelerator
     known = replace(config, model=session.model_config)
     check_here(known, accelerator.device.type, accelerator.num_processes)
+    log.info(
+        "%s: %d steps over %d series on %s",
+        config.task,
+        config.loop.steps,
+        len(session.studies.train),
+        accelerator.device.type,
+    )
     with ExitStack() as held:
         try:
             session, running = _begin(session, held)
             progress = _resume(session, running)
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, OSError) as error:
             if not out_of_memory(error):
                 raise
             raise memory_error(error, "before the first step") from error

@@ -177,6 +177,10 @@ def written_batch(reports: tuple[str, ...] = REPORTS, spacing: tuple[str, ...] =
     return {"image": IMAGE, "series_id": ["a", "b"], "tokens": tokens, "answer": answer}
 
 
+WORDS = ("lung", "liver", "rib", "node", "cyst", "stone", "clot", "mass")
+DIFFERENT = [(f"{a} " * 9, f"{b} " * 9) for a, b in zip(WORDS[::2], WORDS[1::2], strict=True)]
+
+
 def alarm_task(limit: int = 2) -> ReportTask:
     model = report_model(TOKENIZER.vocab_size)
     return ReportTask(model, frozen=True, tokenizer=TOKENIZER, limit=limit).eval()
@@ -185,16 +189,22 @@ def alarm_task(limit: int = 2) -> ReportTask:
 def test_a_model_that_writes_one_report_for_all_raises_the_alarm(caplog):
     """Untrained, it ignores the image; the references differ."""
     with caplog.at_level(logging.INFO, logger=module.__name__):
-        metrics = alarm_task().evaluate([written_batch()])
+        metrics = alarm_task(limit=8).evaluate([written_batch(texts) for texts in DIFFERENT])
     assert metrics["reports/identical"] == metrics["reports/similar"] == 1
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "100 % are identical" in record.getMessage()
 
 
+def test_a_handful_of_reports_raises_no_alarm(caplog):
+    with caplog.at_level(logging.INFO, logger=module.__name__):
+        alarm_task(limit=7).evaluate([written_batch(texts) for texts in DIFFERENT])
+    assert [record.levelno for record in caplog.records] == [logging.INFO]
+
+
 def test_references_that_are_alike_themselves_raise_no_alarm(caplog):
     with caplog.at_level(logging.INFO, logger=module.__name__):
-        metrics = alarm_task().evaluate([written_batch((REPORTS[0], REPORTS[0]))])
+        metrics = alarm_task(limit=8).evaluate([written_batch((REPORTS[0], REPORTS[0]))] * 4)
     assert metrics["reports/identical"] == 1
     assert [record.levelno for record in caplog.records] == [logging.INFO]
 

@@ -32,6 +32,9 @@ __all__ = ["ReportTask"]
 
 log = logging.getLogger(__name__)
 
+FEWEST = 8
+"""Reports from which sameness is worth an alarm."""
+
 FEATURE_BYTES = 2 * 2**30
 """Most memory kept for features, 1,200 studies at the paper's size; studies beyond it are encoded
 each time."""
@@ -192,11 +195,9 @@ def _compared(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     metrics = {"reports/identical": written.identical, "reports/similar": written.similar}
     if len(pairs) < 2:
         return metrics
-    level = logging.INFO
-    if written.similar > max(ALARM, references.similar):
-        level = logging.WARNING
+    alarming = len(pairs) >= FEWEST and written.similar > max(ALARM, references.similar)
     log.log(
-        level,
+        logging.WARNING if alarming else logging.INFO,
         "of %d reports written for validation %.0f %% are identical to another's and %.0f %% "
         "nearly so (of their references %.0f and %.0f %%)%s",
         len(pairs),
@@ -204,6 +205,6 @@ def _compared(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
         100 * written.similar,
         100 * references.identical,
         100 * references.similar,
-        "" if level == logging.INFO else "; the model may not be looking at the images",
+        "; the model does not look at the images, or has not learned to yet" if alarming else "",
     )
     return metrics

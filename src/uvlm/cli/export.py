@@ -16,7 +16,8 @@ def main(argv: Sequence[str]) -> int:
         usage="uvlm export BUNDLE --to nnunet --out DIR [--spacing Z Y X]",
         description="Write the segmentation of a bundle as a results folder, for "
         "`nnUNetv2_predict_from_modelfolder -m DIR -f 0`. DIR/README.md says how nnU-Net's "
-        "preparation of a study differs from the bundle's.",
+        "preparation of a study differs from the bundle's. Encoders whose first stage halves the "
+        "volume, such as those of the tiny recipes, have no counterpart in nnU-Net.",
     )
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE", help="bundle folder with a segmentation part")

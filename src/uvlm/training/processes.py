@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
@@ -51,6 +53,10 @@ def join_processes(config: RunConfig) -> Accelerator:
     # Without a GPU, Accelerate would say nothing and compute in 32 bits.
     if precision == "fp16" and accelerator.scaler is None:
         raise ConfigError("loop.precision fp16 needs a GPU; choose bf16 or no.")
+    if world > 1:
+        # Once, however many runs follow: threads of the group must not outlive the interpreter.
+        atexit.unregister(_part)
+        atexit.register(_part)
     _check_processes(accelerator, world)
     if DIVIDING & os.environ.keys() and not divided(accelerator):
         raise ConfigError(
@@ -64,6 +70,12 @@ def join_processes(config: RunConfig) -> Accelerator:
     if accelerator.distributed_type is DistributedType.DEEPSPEED:
         _set_deepspeed(accelerator, config)
     return accelerator
+
+
+def _part() -> None:
+    """Leave the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _check_processes(accelerator: Accelerator, world: int) -> None:

@@ -17,8 +17,10 @@
 set -euo pipefail
 
 TINY=${TINY:-} REGION=${REGION:-chest} OUT=${OUT:-nnunet} RAW=${RAW:-} CATALOG=${CATALOG:-}
-mkdir -p "$OUT/.done"
+mkdir -p "$OUT"
 OUT=$(cd "$OUT" && pwd)
+# shellcheck source=runs/steps.sh
+. "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
 export nnUNet_raw=$OUT/nnUNet_raw
 export nnUNet_preprocessed=$OUT/nnUNet_preprocessed
 export nnUNet_results=$OUT/nnUNet_results
@@ -39,22 +41,6 @@ if [[ -n $TINY ]]; then
     planning=(-npfp 1 -np 1)
     export nnUNet_n_proc_DA=1 nnUNet_def_n_proc=1
 fi
-
-say() { printf '\n== %s\n' "$*"; }
-
-# step NAME COMMAND...: run once and remember that it is done.
-step() {
-    local name=$1 mark=$OUT/.done/$1 start=$SECONDS
-    shift
-    if [[ -e $mark ]]; then
-        say "$name: done before, $(<"$mark") s"
-        return
-    fi
-    say "$name"
-    "$@"
-    echo $((SECONDS - start)) >"$mark"
-    echo "$name took $((SECONDS - start)) s"
-}
 
 make_raw() {
     [[ -n $RAW || -n $TINY ]] || { echo "nnunet.sh: RAW is not set" >&2; exit 2; }

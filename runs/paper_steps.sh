@@ -1,28 +1,11 @@
 # What runs/ct_rate.sh and runs/abdomen_atlas.sh share. Sourced by them, after OUT and TINY are set.
 # They define catalog_of RECIPE and held_out_of RECIPE: what a recipe trains and is scored on.
 
-mkdir -p "$OUT/.done"
+# shellcheck source=runs/steps.sh
+. "$(dirname "${BASH_SOURCE[0]}")/steps.sh"
+
 VOCABULARY=(--model.decoder.vocab-size 8192)
 [[ -z ${TOKENIZER:-} ]] || VOCABULARY=(--tokenizer "$TOKENIZER")
-
-say() { printf '\n== %s\n' "$*"; }
-
-mark() { echo "$OUT/.done/${1//\//.}"; } # of step NAME: there when it is done
-
-# step NAME COMMAND...: run once and remember that it is done.
-step() {
-    local name=$1 mark start=$SECONDS
-    mark=$(mark "$name")
-    shift
-    if [[ -e $mark ]]; then
-        say "$name: done before, $(<"$mark") s"
-        return
-    fi
-    say "$name"
-    "$@"
-    echo $((SECONDS - start)) >"$mark"
-    echo "$name took $((SECONDS - start)) s"
-}
 
 # prepare ARGUMENTS...: with exit code 3 some studies could not be used, which errors.csv explains.
 prepare() {

@@ -247,3 +247,9 @@ def test_a_diverging_run_names_step_and_series_and_keeps_its_checkpoint(
     with pytest.raises(TrainingDivergedError, match=r"step 4, for series toy_\d+_1, toy_\d+_1"):
         train(replace(tiny_run("classification"), out=out))
     assert [p.name for p in (out / "checkpoint").iterdir()] == ["step-00000002"]
+
+
+def test_a_rate_that_only_rises_is_warned_of(tiny_run: Build, caplog: pytest.LogCaptureFixture):
+    config = tiny_run("classification")
+    train(replace(config, optim=replace(config.optim, warmup=config.loop.steps)))
+    assert f"the learning rate only rises: --optim.warmup {config.loop.steps}" in caplog.text

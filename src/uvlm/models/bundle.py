@@ -114,7 +114,7 @@ def load_bundle(folder: Path | str, base: Path | None = None, *, task: str | Non
     Args:
         folder: a bundle; or a checkpoint (`*.pth`) that nnU-Net or this package's trainers wrote
         base: folder of the pretrained language model whose adapters the bundle holds
-        task: the only part of a bundle to load, so that others ask for neither memory nor base
+        task: the only part to load, so that others of a bundle ask for neither memory nor base
 
     Raises:
         BundleError: a file is missing, altered, of a later format, or does not fit the others; or
@@ -124,11 +124,18 @@ def load_bundle(folder: Path | str, base: Path | None = None, *, task: str | Non
     if folder.suffix == ".pth" and folder.is_file():
         from uvlm.models.weights import checkpoint_bundle
 
-        return checkpoint_bundle(folder, base=base)
+        bundle = checkpoint_bundle(folder, base=base)
+        if task is None:
+            return bundle
+        _check_part(task, bundle.parts, folder)
+        return replace(
+            bundle, parts={task: bundle.parts[task]}, modules={task: bundle.modules[task]}
+        )
     verify(folder)
     info = read_bundle_info(folder)
     if task is not None:
-        info = _only(info, task)
+        _check_part(task, info.parts, folder)
+        info = replace(info, parts={task: info.parts[task]})
     _check_base(info, base)
     has_tokenizer = (folder / TOKENIZER).is_file()
     tokenizer = Tokenizer.load(folder / TOKENIZER) if has_tokenizer else None
@@ -149,14 +156,13 @@ def load_bundle(folder: Path | str, base: Path | None = None, *, task: str | Non
     )
 
 
-def _only(info: BundleInfo, task: str) -> BundleInfo:
-    if task not in info.parts:
+def _check_part(task: str, parts: Mapping[str, Part], path: Path) -> None:
+    if task not in parts:
         raise BundleError.about(
-            info.path,
-            f"the bundle has no {task} part; it holds {', '.join(info.parts)}",
+            path,
+            f"it has no {task} part; it holds {', '.join(parts)}",
             f"Give a bundle that was trained for {task}.",
         )
-    return replace(info, parts={task: info.parts[task]})
 
 
 def _check_base(info: BundleInfo, base: Path | None) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from uvlm.models.config import EncoderConfig
+from uvlm.models.strided import StridedConv3d
 
 __all__ = [
     "Encoder",
@@ -80,6 +81,9 @@ def residual_encoder(config: EncoderConfig) -> Any:
         initial_stride=config.strides[0],
         **blocks,
     )
+    for block in built.modules():
+        if isinstance(block, ConvDropoutNormReLU) and max(block.stride) > 1:
+            block.conv = block.all_modules[0] = StridedConv3d.over(block.conv)
     return built
 
 

@@ -21,7 +21,12 @@ from uvlm.nnunet.residual import residual_plan
 from uvlm.nnunet.run_config import Place, run_config
 from uvlm.nnunet.settings import PlanSettings, read_settings
 from uvlm.preprocessing.catalog import Catalog, read_catalog
-from uvlm.preprocessing.nnunet_plans import BLOCKS, CONFIGURATION, FEATURES, NETWORK, network_for
+from uvlm.preprocessing.nnunet_plans import (
+    CONFIGURATION,
+    NETWORK,
+    network_for,
+    residual_unet,
+)
 from uvlm.preprocessing.sources import abdomen_classes, rexgrounding_classes
 
 __all__ = ["Kind", "write_plan"]
@@ -124,26 +129,6 @@ def _check(plan: Mapping[str, Any], path: Path, *, trained_here: bool) -> None:
     run_config(settings, place)
 
 
-def _network_kwargs(stages: int) -> dict[str, Any]:
-    """nnU-Net's keys of the paper's residual U-Net with so many of its stages."""
-    return {
-        "n_stages": stages,
-        "features_per_stage": FEATURES[:stages],
-        "conv_op": "torch.nn.modules.conv.Conv3d",
-        "kernel_sizes": [[3, 3, 3]] * stages,
-        "strides": [[1] * 3, *[[2] * 3] * (stages - 1)],
-        "n_blocks_per_stage": BLOCKS[:stages],
-        "n_conv_per_stage_decoder": [1] * (stages - 1),
-        "conv_bias": True,
-        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-        "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-        "dropout_op": None,
-        "dropout_op_kwargs": None,
-        "nonlin": "torch.nn.LeakyReLU",
-        "nonlin_kwargs": {"inplace": True},
-    }
-
-
 def _architecture(
     name: str, stages: int, own: Mapping[str, Any], changes: Mapping[str, Any], path: Path
 ) -> dict[str, Any]:
@@ -153,13 +138,10 @@ def _architecture(
         stages = len(features)
     elif isinstance(asked, int):
         stages = asked
-    kwargs = _network_kwargs(stages) | dict(own) | dict(changes)
-    read_settings(to_dict(kwargs), path)
-    return {
-        "network_class_name": name,
-        "arch_kwargs": to_dict(kwargs),
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
+    paper = residual_unet(stages)
+    kwargs = to_dict(paper["arch_kwargs"] | dict(own) | dict(changes))
+    read_settings(kwargs, path)
+    return paper | {"network_class_name": name, "arch_kwargs": kwargs}
 
 
 def _region(catalogs: Sequence[Catalog], region: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from uvlm.errors import ConfigError
 from uvlm.nnunet.settings import NETWORK_KEYS, read_settings
-from uvlm.preprocessing.nnunet_plans import BLOCKS, NETWORK
+from uvlm.preprocessing.nnunet_plans import BLOCKS, NETWORK, inherited
 
 __all__ = ["residual_plan"]
 
@@ -40,7 +40,13 @@ def residual_plan(
             impossible.
     """
     changed: dict[str, Any] = deepcopy(dict(plans))
-    found = _resolved(changed, configuration)
+    try:
+        found = inherited(changed["configurations"], configuration)
+    except KeyError:
+        there = ", ".join(changed["configurations"])
+        raise ConfigError(
+            f"the plan has no usable configuration {configuration!r}; it has {there}."
+        ) from None
     if "architecture" not in found:
         raise ConfigError(
             "the plan is of an old nnU-Net; run nnUNetv2_plan_experiment of 2.4 or later."
@@ -71,21 +77,6 @@ def residual_plan(
         )
     changed["configurations"][configuration]["architecture"] = architecture
     return changed, asked
-
-
-def _resolved(plans: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A configuration with what it inherits."""
-    found: dict[str, Any] = {}
-    seen: list[str] = []
-    current: str | None = name
-    while current is not None:
-        if current not in plans["configurations"] or current in seen:
-            known = ", ".join(plans["configurations"])
-            raise ConfigError(f"the plan has no usable configuration {name!r}; it has {known}.")
-        seen.append(current)
-        found = {**plans["configurations"][current], **found}
-        current = plans["configurations"][current].get("inherits_from")
-    return found
 
 
 def _make_residual(architecture: dict[str, Any]) -> None:

@@ -31,8 +31,10 @@ __all__ = [
     "Case",
     "dataset_of",
     "fingerprint_of",
+    "inherited",
     "network_for",
     "plans_of",
+    "residual_unet",
     "splits_of",
 ]
 
@@ -124,7 +126,7 @@ def plans_of(name: str, cases: Sequence[Case], spec: PreprocessSpec) -> dict[str
         "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
         "resampling_fn_probabilities_kwargs": {"is_seg": False} | resampling | {"order": 1},
         "batch_dice": False,
-        "architecture": _architecture(stages),
+        "architecture": residual_unet(stages),
     }
     return {
         "dataset_name": name,
@@ -141,7 +143,24 @@ def plans_of(name: str, cases: Sequence[Case], spec: PreprocessSpec) -> dict[str
     }
 
 
-def _architecture(stages: int) -> dict[str, Any]:
+def inherited(configurations: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A configuration of a plan with what it inherits.
+
+    Raises:
+        KeyError: it, or one that it inherits from, is not there or inherits from itself.
+    """
+    found: dict[str, Any] = {}
+    left = dict(configurations)
+    current: str | None = name
+    while current is not None:
+        configuration = left.pop(current)
+        found = {**configuration, **found}
+        current = configuration.get("inherits_from")
+    return found
+
+
+def residual_unet(stages: int) -> dict[str, Any]:
+    """nnU-Net's entry for the paper's residual U-Net with the first so many of its stages."""
     return {
         "network_class_name": NETWORK,
         "arch_kwargs": {

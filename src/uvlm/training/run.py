@@ -82,6 +82,12 @@ def train(config: RunConfig, *, resume: bool = False) -> Path:
         len(session.studies.train),
         accelerator.device.type,
     )
+    if config.optim.warmup >= config.loop.steps:
+        log.warning(
+            "the learning rate only rises: --optim.warmup %d, --loop.steps %d",
+            config.optim.warmup,
+            config.loop.steps,
+        )
     with ExitStack() as held:
         try:
             session, running = _begin(session, held)

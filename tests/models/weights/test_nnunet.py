@@ -183,12 +183,23 @@ def test_a_second_name_with_other_values_is_refused(tmp_path: Path) -> None:
         checkpoint_bundle(path)
 
 
-def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["decoder.seg_layers.2.bias", "encoder.stages.0.blocks.0.conv1.conv.weight"]
+)
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, name: str) -> None:
     weights = stock_unet().state_dict()
-    weights["decoder.seg_layers.2.bias"][0] = float("nan")
+    weights[name].flatten()[0] = float("nan")
     path = save(tmp_path / "x.pth", weights, plans(), dataset())
-    with pytest.raises(BundleError, match="no finite real numbers"):
+    with pytest.raises(BundleError, match=f"{name}.*no finite real numbers"):
         checkpoint_bundle(path)
+
+
+def test_one_part_is_taken_by_its_task(tmp_path: Path) -> None:
+    path = stock(tmp_path)
+    bundle = load_bundle(path, task="segmentation")
+    assert [*bundle.parts] == [*bundle.modules] == ["segmentation"]
+    with pytest.raises(BundleError, match="no report part; it holds segmentation"):
+        load_bundle(path, task="report")
 
 
 def test_other_classes_than_outputs_are_refused(tmp_path: Path) -> None:
@@ -223,6 +234,6 @@ def test_turned_axes_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_an_unknown_configuration_is_refused(tmp_path: Path) -> None:
     weights = stock_unet().state_dict()
     path = save(tmp_path / "x.pth", weights, plans(), dataset(), configuration="2d")
-    with pytest.raises(BundleError, match="configurations 3d_fullres, other, not '2d'"):
+    with pytest.raises(BundleError, match="configurations 3d_fullres, other, no usable '2d'"):
         checkpoint_bundle(path)
     assert "kernel_sizes" in ARCH  # the factory's own settings are never changed

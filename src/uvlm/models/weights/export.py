@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
 from torch import Tensor, nn
 
 from uvlm import __version__
+from uvlm.config import to_dict
 from uvlm.errors import BundleError
 from uvlm.models.bundle import Bundle, Part
 from uvlm.models.config import SegmentationConfig
@@ -40,7 +42,10 @@ README = """\
 
 Written by uvlm {version} from a bundle trained on: {trained_on}.
 
-It was trained on volumes of {shape} voxels (z, y, x), prepared as follows: {prepared}.
+It was trained on volumes of {shape} voxels (z, y, x), prepared as follows; lengths are in mm and
+limits in HU:
+
+{prepared}
 
 {warning}
 """
@@ -108,7 +113,7 @@ def export_nnunet(
             version=__version__,
             trained_on=part.trained_on,
             shape=_joined(spec.shape, "x"),
-            prepared=spec,
+            prepared=indent(json.dumps(to_dict(spec), indent=2), "    "),
             warning=text,
         )
         (aside / "README.md").write_text(about, encoding="utf-8")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -58,6 +59,9 @@ class Ledger:
         if held is None:
             self.tensors[name] = tensor
             return
+        both = (held, tensor)
+        if any(not torch.isfinite(copy).all() for copy in both):
+            self._refuse_values(name)
         if held.dtype != tensor.dtype or not torch.equal(held, tensor):
             raise BundleError.about(
                 self.path,
@@ -89,7 +93,7 @@ class Ledger:
             self._refuse(f"{name} has the shape {found}, the network of its plan needs {wanted}")
         tensor = self.tensors[name]
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-            self._refuse(f"{name} holds values that are no finite real numbers")
+            self._refuse_values(name)
         self._used.add(name)
         return tensor.detach().float().contiguous()
 
@@ -119,7 +123,10 @@ class Ledger:
             left_out={reason: tuple(names) for reason, names in self._left_out.items()},
         )
 
-    def _refuse(self, found: str) -> None:
+    def _refuse_values(self, name: str) -> NoReturn:
+        self._refuse(f"{name} holds values that are no finite real numbers")
+
+    def _refuse(self, found: str) -> NoReturn:
         raise BundleError.about(
             self.path, found, "Give the plans.json it was trained with, or another checkpoint."
         )

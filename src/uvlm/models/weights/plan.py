@@ -13,6 +13,7 @@ from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec, preset
 from uvlm.models.config import EncoderConfig, Grid
 from uvlm.models.weights.reader import Checkpoint
+from uvlm.preprocessing.nnunet_plans import inherited
 from uvlm.registry import REGIONS
 
 __all__ = ["Plan", "read_plan"]
@@ -126,25 +127,20 @@ def _configuration(checkpoint: Checkpoint) -> dict[str, Any]:
             "Give the plan it was trained with: --plans FILE --dataset-json FILE.",
         )
     name = checkpoint.configuration or (next(iter(tables)) if len(tables) == 1 else None)
-    found: dict[str, Any] = {}
-    seen: set[str] = set()
-    while name is not None and name not in seen:
-        if name not in tables:
-            raise BundleError.about(
-                checkpoint.path,
-                f"its plan has the configurations {', '.join(tables)}, not {name!r}",
-                "Give the plan it was trained with: --plans FILE.",
-            )
-        seen.add(name)
-        found = {**tables[name], **found}
-        name = tables[name].get("inherits_from")
-    if not found:
+    if name is None:
         raise BundleError.about(
             checkpoint.path,
             f"it does not say which configuration of {', '.join(tables)} it is",
             "Give a plans.json with that one alone: --plans FILE.",
         )
-    return found
+    try:
+        return inherited(tables, name)
+    except KeyError as error:
+        raise BundleError.about(
+            checkpoint.path,
+            f"its plan has the configurations {', '.join(tables)}, no usable {error}",
+            "Give the plan it was trained with: --plans FILE.",
+        ) from None
 
 
 def _grid(values: Any) -> Grid:

@@ -199,6 +199,9 @@ def main() -> None:
         print(json.dumps(peak_of(step, device, steps=2 if device == "cpu" else 6)))
         return
     publish(measure(device, args.small), args.json, machine())
+    print(
+        "predicted rows: ours is the prediction, baseline the measurement, ratio 1.3 / their factor"
+    )
 
 
 if __name__ == "__main__":

@@ -249,7 +249,10 @@ def test_a_diverging_run_names_step_and_series_and_keeps_its_checkpoint(
     assert [p.name for p in (out / "checkpoint").iterdir()] == ["step-00000002"]
 
 
-def test_a_rate_that_only_rises_is_warned_of(tiny_run: Build, caplog: pytest.LogCaptureFixture):
+def test_a_rate_that_only_rises_is_warned_of(
+    tiny_run: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     config = tiny_run("classification")
-    train(replace(config, optim=replace(config.optim, warmup=config.loop.steps)))
+    optim = replace(config.optim, warmup=config.loop.steps)
+    train(replace(config, optim=optim, out=tmp_path / "run"))
     assert f"the learning rate only rises: --optim.warmup {config.loop.steps}" in caplog.text

@@ -44,7 +44,8 @@ def ask(dataset: str, folder: Path, question: str) -> dict[str, str]:
     names = [name for name in PAPER_ROWS if name.startswith(f"{dataset}/")]
     text = (ROOT / "runs" / f"{dataset}.sh").read_text(encoding="utf-8")
     (folder / "beginning.sh").write_text(text.split("if [[ -n $TINY")[0], encoding="utf-8")
-    shutil.copy(ROOT / "runs" / "paper_steps.sh", folder)
+    for shared in ("paper_steps.sh", "steps.sh"):
+        shutil.copy(ROOT / "runs" / shared, folder)
     loop = f'. ./beginning.sh; for name in "$@"; do echo "$({question} "$name")"; done'
     done = bash("-c", loop, "bash", *names, folder=folder, OUT="out")
     assert done.returncode == 0, done.stderr

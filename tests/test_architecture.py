@@ -132,6 +132,7 @@ SUBCOMMANDS = (
     "phantom sheet",
     *(f"prepare {source}" for source in SOURCES),
     "evaluate bundle",
+    *(f"evaluate {task}" for task in ("report", "cls", "seg", "detect", "retrieval", "vqa")),
     # Runs of the paper differ in values: one of each task stands for all.
     *(f"train {recipe}" for recipe in RECIPES if recipe not in PAPER_ROWS),
     *(f"train abdomen_atlas/{tasks}" for tasks in ("seg_fl", "cls", "seg_fl-cls-rep+q4b_lora")),
@@ -219,7 +220,8 @@ def exports(tree: ast.Module) -> tuple[list[str] | None, set[str]]:
 
 def is_command(path: Path) -> bool:
     """Whether a module is what a person calls: `uvlm X`, or `python -m` of a published name."""
-    return package_of(path) == "cli" or name_of(path).startswith("preprocessing/preprocess_")
+    published = ("preprocessing/preprocess_", "evaluation/evaluate.py")
+    return package_of(path) == "cli" or name_of(path).startswith(published)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

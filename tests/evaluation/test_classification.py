@@ -1,11 +1,9 @@
 """Label scores leave out what is unknown and say what they could not score."""
 
-import sys
-
 import numpy as np
 import pytest
 
-from uvlm.errors import InputError, MissingExtraError
+from uvlm.errors import InputError
 from uvlm.evaluation.classification import classification_scores
 
 NAN = float("nan")
@@ -57,16 +55,10 @@ def test_a_probability_of_one_half_is_positive():
 
 @pytest.mark.parametrize("wrong", [1.2, -0.1, NAN])
 def test_values_that_are_no_probabilities_are_refused(wrong):
-    with pytest.raises(InputError, match="from 0 to 1"):
+    with pytest.raises(InputError, match=r"between 0 and 1|from 0 to 1"):
         classification_scores(np.array([[1.0], [0.0]]), np.array([[wrong], [0.2]]), ["a"])
 
 
 def test_shapes_that_do_not_match_are_refused():
-    with pytest.raises(InputError, match=r"\(2, 1\) and probabilities \(3, 1\)"):
+    with pytest.raises(InputError, match="probabilities of 3 studies, but labels of 2"):
         classification_scores(np.zeros((2, 1)), np.zeros((3, 1)), ["a"])
-
-
-def test_without_scikit_learn_the_pip_line_is_given(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'uvlm\[metrics\]'"):
-        classification_scores(np.zeros((2, 1)), np.zeros((2, 1)), ["a"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from uvlm.errors import InputError
-from uvlm.evaluation.overlap import dice
+from uvlm.evaluation.overlap import dice, overlaps
 
 MAPS = arrays(np.int16, (2, 3, 4), elements=st.integers(0, 4))
 CLASSES = {"liver": 1, "lung": 2, "heart": 4}
@@ -55,3 +55,15 @@ def test_published_half_cubes_shifted_by_one_voxel():
     prediction, truth = np.zeros((2, 100, 100, 100), np.int16)
     prediction[:50], truth[:51] = 1, 1
     assert dice(prediction, truth, {"cube": 1})["cube"] == pytest.approx(0.990, abs=5e-4)
+
+
+@settings(deadline=None)
+@given(MAPS, MAPS)
+def test_iou_and_voxels_agree_with_the_definition(prediction, truth):
+    for name, found in overlaps(prediction, truth, CLASSES).items():
+        a, b = truth == CLASSES[name], prediction == CLASSES[name]
+        assert (found.true, found.predicted, found.both) == (a.sum(), b.sum(), (a & b).sum())
+        if (a | b).any():
+            assert found.iou == pytest.approx((a & b).sum() / (a | b).sum())
+        else:
+            assert np.isnan(found.iou)

@@ -196,6 +196,6 @@ def test_no_held_out_report_reaches_the_floors(tmp_path):
 def test_a_missing_metric_is_said_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
     model = FakeModel({"heart": 2})
-    with pytest.raises(MissingExtraError, match="scikit-learn is not installed"):
+    with pytest.raises(MissingExtraError, match="pycocoevalcap is not installed"):
         evaluate(model, catalog(tmp_path))
     assert model.seen == []

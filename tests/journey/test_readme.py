@@ -58,7 +58,7 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("words", commands("uvlm"))
 def test_each_uvlm_command_is_understood(words, parse_only):
-    if words[1:] in (["--help"], ["--version"]) or "--list" in words:
+    if words[1:] in (["--help"], ["--version"]) or words[1:3] == ["train", "--list"]:
         assert main(words[1:]) == 0
         return
     assert words[1] in COMMANDS

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -119,6 +120,14 @@ def test_text_without_a_header_is_findings():
 )
 def test_sentences_end_where_a_reader_would_end_them(text, sentences):
     assert split_sentences(text) == sentences
+
+
+@pytest.mark.parametrize("words", ["Dr. X ", "1. ", "e.g. Cyst ", "A. ", "• ", "prof.Prof."])
+def test_text_without_the_end_of_a_sentence_is_read_in_good_time(words):
+    """60,000 full stops; copying the sentence at each of them would take minutes."""
+    begun = time.process_time()
+    split_sentences(words * 60_000)
+    assert time.process_time() - begun < 5.0
 
 
 @settings(deadline=None)

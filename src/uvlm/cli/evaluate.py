@@ -1,11 +1,13 @@
-"""`uvlm evaluate bundle`: score a bundle on the held-out studies of a catalog."""
+"""`uvlm evaluate`: score a bundle on held-out studies, or predictions that lie in files."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from uvlm.cli.evaluate_files import TASKS, add_task, run_task
 from uvlm.cli.studies import add_base, positive
 
 __all__ = ["main"]
@@ -15,7 +17,25 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="uvlm evaluate", description="Score a model; every score names its protocol."
     )
-    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    parser.add_argument(
+        "--list", dest="list_all", action="store_true", help="explain every protocol, and stop"
+    )
+    commands = parser.add_subparsers(dest="what", metavar="WHAT")
+    _add_bundle(commands)
+    for task in TASKS:
+        add_task(commands, task)
+    args = parser.parse_args(argv)
+    if args.list_all:
+        from uvlm.evaluation.protocols import explain
+
+        print(explain())
+        return 0
+    if args.what is None:
+        parser.error(f"say what to score: bundle, {', '.join(TASKS)}")
+    return _bundle(args) if args.what == "bundle" else run_task(args)
+
+
+def _add_bundle(commands: Any) -> None:
     bundle = commands.add_parser(
         "bundle",
         help="run a bundle on held-out studies and score all its parts",
@@ -32,8 +52,9 @@ def main(argv: Sequence[str]) -> int:
     bundle.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     bundle.add_argument("--limit", type=positive, metavar="N", help="only the first N studies")
     bundle.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    args = parser.parse_args(argv)
 
+
+def _bundle(args: argparse.Namespace) -> int:
     from uvlm.evaluation.run import evaluate, require_metrics
     from uvlm.evaluation.written import check_free, write_results
     from uvlm.inference.pipeline import Pipeline

@@ -7,6 +7,7 @@ the others are named in `skipped`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uvlm.errors import InputError, MissingExtraError
+from uvlm.evaluation.probabilities import probability_measures
 
 __all__ = ["ClassificationScores", "LabelScore", "classification_scores"]
 
@@ -53,41 +54,27 @@ def classification_scores(
     """Score (N, C) probabilities against (N, C) labels of 0, 1 or nan (unknown).
 
     Raises:
-        MissingExtraError: scikit-learn is not installed.
-        InputError: the shapes do not match, or a probability is not a number from 0 to 1.
+        InputError: the shapes do not match, a label is none, or a probability is not a number from
+            0 to 1.
     """
-    try:
-        from sklearn.metrics import f1_score, roc_auc_score
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn", "metrics") from error
-    _check(truth, probabilities, names)
+    measures = probability_measures(truth, probabilities, names, ("auroc", "f1@0.5"))
+    values = [dict(zip(m.names, m.values(len(truth)), strict=True)) for m in measures]
     scores, skipped = [], []
     for column, name in enumerate(names):
-        known = ~np.isnan(truth[:, column])
-        labels, values = truth[known, column].astype(int), probabilities[known, column]
-        if len(np.unique(labels)) < 2:
+        auroc, f1 = values[0][f"AUROC: {name}"], values[1][f"F1: {name}"]
+        if math.isnan(auroc):
             skipped.append(name)
             continue
         scores.append(
             LabelScore(
                 name=name,
-                auroc=float(roc_auc_score(labels, values)),
-                f1=float(f1_score(labels, values >= 0.5, zero_division=0)),
-                positives=int(labels.sum()),
-                known=len(labels),
+                auroc=float(auroc),
+                f1=float(f1),
+                positives=int((truth[:, column] == 1).sum()),
+                known=int((~np.isnan(truth[:, column])).sum()),
             )
         )
     return ClassificationScores(labels=tuple(scores), skipped=tuple(skipped))
-
-
-def _check(truth: NDArray[Any], probabilities: NDArray[Any], names: Sequence[str]) -> None:
-    if truth.shape != probabilities.shape or truth.shape[1:] != (len(names),):
-        raise InputError(
-            f"labels {truth.shape} and probabilities {probabilities.shape} must both be (studies, "
-            f"{len(names)}), one column per name."
-        )
-    if not bool(((probabilities >= 0) & (probabilities <= 1)).all()):
-        raise InputError("a probability is not a number from 0 to 1. Give sigmoid outputs.")
 
 
 def _mean(values: list[float]) -> float:

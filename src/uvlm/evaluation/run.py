@@ -62,9 +62,8 @@ class Prediction:
 
 def require_metrics() -> None:
     """Raise MissingExtraError before the work, not after it, if a metric could not be computed."""
-    for module, name in (("sklearn", "scikit-learn"), ("pycocoevalcap", "pycocoevalcap")):
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError(name, "metrics")
+    if importlib.util.find_spec("pycocoevalcap") is None:
+        raise MissingExtraError("pycocoevalcap", "metrics")
 
 
 def evaluate(

@@ -13,12 +13,25 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["LARGE_ML", "ClassDice", "SegmentationScores", "segmentation_scores"]
+__all__ = [
+    "KINDS",
+    "LARGE_ML",
+    "ClassDice",
+    "Kind",
+    "SegmentationScores",
+    "kind_of",
+    "segmentation_scores",
+]
 
 LARGE_ML = 100.0
 
-KINDS = ("organ", "bone", "lesion")
+Kind = Literal["organ", "bone", "lesion"]
+
+KINDS: tuple[Kind, ...] = ("organ", "bone", "lesion")
 """In the order of the table."""
+
+LESION_WORDS: tuple[str, ...] = ("lesion", "tumor", "tumour", "cyst", "nodule", "metasta", "pdac")
+"""A class with one of these in its name is a lesion, except for what is cystic."""
 
 BONES: tuple[str, ...] = (
     "rib",
@@ -42,7 +55,7 @@ class ClassDice:
     """One class over all studies."""
 
     name: str
-    kind: Literal["organ", "bone", "lesion"]
+    kind: Kind
     dice: float
     """Mean over the studies in which the class is true or predicted; nan if there is none."""
 
@@ -87,9 +100,8 @@ def segmentation_scores(
     """Summarise one `dice` result and one table of true volumes per study.
 
     Args:
-        labels: names of abnormalities; a class of the same name, in any spelling, is a lesion
+        labels: names of abnormalities, as for `kind_of`
     """
-    lesions = {_plain(name) for name in labels}
     rows = []
     for name in dict.fromkeys(name for study in scores for name in study):
         values = [study[name] for study in scores if not np.isnan(study.get(name, np.nan))]
@@ -97,7 +109,7 @@ def segmentation_scores(
         rows.append(
             ClassDice(
                 name=name,
-                kind=_kind(_plain(name), lesions),
+                kind=kind_of(name, labels),
                 dice=_mean(values),
                 studies=len(values),
                 volume_ml=float(np.median(volumes)) if volumes else 0.0,
@@ -106,10 +118,17 @@ def segmentation_scores(
     return SegmentationScores(classes=tuple(sorted(rows, key=lambda row: KINDS.index(row.kind))))
 
 
-def _kind(name: str, lesions: Collection[str]) -> Literal["organ", "bone", "lesion"]:
-    if name in lesions:
+def kind_of(name: str, labels: Collection[str] = ()) -> Kind:
+    """What a class is, by its name.
+
+    Args:
+        labels: names of abnormalities; a class of the same name, in any spelling, is a lesion
+    """
+    plain = _plain(name)
+    words = any(word in plain for word in LESION_WORDS) and "cystic" not in plain
+    if words or plain in {_plain(label) for label in labels}:
         return "lesion"
-    return "bone" if name.startswith(BONES) else "organ"
+    return "bone" if plain.startswith(BONES) else "organ"
 
 
 def _plain(name: str) -> str:

@@ -1,8 +1,9 @@
-"""Corpus BLEU of generated reports, protocol `bleu@vlm3d`.
+"""Corpus BLEU of generated reports, counted as pycocoevalcap counts, on white-space tokens.
 
-Counting is pycocoevalcap's, on white-space tokens, after the VLM3D challenge's cleaning: newline,
-double quote, underscore and `<|eot_id|>` are deleted, a full stop between spaces is joined to its
-neighbours. BLEU-mean is the arithmetic mean of BLEU-1 to BLEU-4.
+Protocol `bleu@vlm3d` cleans as the VLM3D challenge: newline, double quote, underscore and
+`<|eot_id|>` are deleted, a full stop between spaces is joined to its neighbours. `bleu@authors`
+cleans as U-VLM's published code: one space after every full stop, so that "1.5 cm" becomes
+"1. 5 cm". BLEU-mean is the arithmetic mean of BLEU-1 to BLEU-4.
 
 Corpus BLEU depends on sums over studies only. `bleu` keeps one row of counts per study, so that
 resampling studies needs no second look at the text.
@@ -12,18 +13,22 @@ Shapes: N studies; a row holds 4 clipped matches, 4 n-gram counts, hypothesis an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uvlm.errors import InputError, MissingExtraError
+from uvlm.errors import InputError
+from uvlm.evaluation.ngram_counts import ORDERS, overlap_counts
 
 __all__ = [
     "PROTOCOL",
     "BleuScore",
+    "authors_clean",
     "bleu",
     "bleu_from_counts",
     "bleu_mean",
@@ -32,7 +37,6 @@ __all__ = [
 ]
 
 PROTOCOL = "bleu@vlm3d"
-ORDERS = 4
 _TINY, _SMALL = 1e-15, 1e-9  # pycocoevalcap's guards against division by zero
 
 
@@ -67,45 +71,51 @@ def vlm3d_clean(text: str) -> str:
     return text.replace(" . ", ".")
 
 
+def authors_clean(text: str) -> str:
+    """U-VLM's cleaning (`clean_report_text` of evaluation/metrics/nlg.py, commit 5d7fde9)."""
+    text = text.replace("<|eot_id|>", "").replace("\n", " ").replace('"', "")
+    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s*\.\s*", ". ", text)
+    return re.sub(r"\.\s*\.", ".", text).strip()
+
+
 def ngrams(text: str) -> tuple[int, dict[tuple[str, ...], int]]:
-    """(number of tokens, count of each 1- to 4-gram) of a cleaned text.
-
-    Raises:
-        MissingExtraError: pycocoevalcap is not installed.
-    """
-    try:
-        from pycocoevalcap.bleu.bleu_scorer import precook
-    except ImportError as error:
-        raise MissingExtraError("pycocoevalcap", "metrics") from error
-    length, counts = precook(vlm3d_clean(text), ORDERS)
-    return int(length), dict(counts)
+    """(number of tokens, count of each 1- to 4-gram) of a text, cleaned as for VLM3D."""
+    words = vlm3d_clean(text).split()
+    shifted = [words[start:] for start in range(ORDERS)]
+    return len(words), dict(
+        Counter(
+            gram for order in range(ORDERS) for gram in zip(*shifted[: order + 1], strict=False)
+        )
+    )
 
 
-def bleu(references: Sequence[str], hypotheses: Sequence[str]) -> BleuScore:
+def bleu(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    clean: Callable[[str], str] = vlm3d_clean,
+) -> BleuScore:
     """Score each hypothesis against the reference of the same study.
 
     An empty hypothesis counts with no match; it is never left out.
 
     Raises:
         InputError: the numbers differ, or there is no pair, or a reference is empty.
-        MissingExtraError: pycocoevalcap is not installed.
     """
     if len(references) != len(hypotheses) or not references:
         raise InputError(
             f"{len(references)} reference reports and {len(hypotheses)} generated ones; BLEU needs "
             "one pair per study."
         )
-    rows = []
-    for number, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
-        reference_length, expected = ngrams(reference)
-        if not reference_length:
+    for number, reference in enumerate(references):
+        if not clean(reference).strip():
             raise InputError(f"reference report {number + 1} is empty. Leave that study out.")
-        length, found = ngrams(hypothesis)
-        matches = [0] * ORDERS
-        for ngram, count in found.items():
-            matches[len(ngram) - 1] += min(count, expected.get(ngram, 0))
-        rows.append([*matches, *_totals(length), length, reference_length])
-    return BleuScore(counts=np.array(rows, dtype=np.float64))
+    return BleuScore(
+        counts=overlap_counts(
+            [[clean(text).split()] for text in references],
+            [clean(text).split() for text in hypotheses],
+        )
+    )
 
 
 def bleu_from_counts(counts: NDArray[Any]) -> NDArray[np.float64]:
@@ -121,7 +131,3 @@ def bleu_from_counts(counts: NDArray[Any]) -> NDArray[np.float64]:
 def bleu_mean(counts: NDArray[Any]) -> NDArray[np.float64]:
     """(..., 10) summed counts -> (...) BLEU-mean."""
     return np.asarray(bleu_from_counts(counts).mean(axis=-1), dtype=np.float64)
-
-
-def _totals(length: int) -> list[int]:
-    return [max(0, length - order) for order in range(ORDERS)]

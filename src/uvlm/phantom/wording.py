@@ -161,7 +161,7 @@ ABNORMAL: dict[str, tuple[str, ...]] = {
     ),
     "Peribronchial thickening": (
         "Peribronchial thickening is seen in {where}.",
-        "There is bronchial wall thickening in {where}.",
+        "There is peribronchial wall thickening in {where}.",
     ),
     "Consolidation": (
         "Consolidation of {mm} mm is seen in {where}.",

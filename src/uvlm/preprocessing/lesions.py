@@ -23,7 +23,13 @@ from uvlm.imaging.geometry import to_lps
 from uvlm.imaging.volume import Volume
 from uvlm.preprocessing.masks import bounding_box
 
-__all__ = ["LesionMeasure", "axial_diameter", "measure_lesions", "survives_erosion"]
+__all__ = [
+    "LesionMeasure",
+    "axial_diameter",
+    "eroded_mm3",
+    "measure_lesions",
+    "survives_erosion",
+]
 
 Spacing = tuple[float, float, float]
 
@@ -68,7 +74,17 @@ def survives_erosion(
     start: tuple[int, int, int] = (0, 0, 0),
     shape: tuple[int, int, int] | None = None,
 ) -> bool:
-    """Whether a voxel is left of a lesion at 1 mm after eroding it by 3x3x3.
+    """Whether a voxel is left of a lesion at 1 mm after eroding it by 3x3x3; see `eroded_mm3`."""
+    return eroded_mm3(inside, spacing, start, shape) > 0
+
+
+def eroded_mm3(
+    inside: NDArray[np.bool_],
+    spacing: Spacing,
+    start: tuple[int, int, int] = (0, 0, 0),
+    shape: tuple[int, int, int] | None = None,
+) -> int:
+    """Voxels, and so mm^3, left of a lesion at 1 mm after eroding it by 3x3x3.
 
     Args:
         inside: part of a grid that holds all of the lesion, (z, y, x).
@@ -85,12 +101,12 @@ def survives_erosion(
     left = inside[np.ix_(*picks)]
     for axis in range(3):
         if left.shape[axis] < 3:
-            return False
+            return 0
         first, middle, last = (
             np.take(left, np.arange(at, left.shape[axis] - 2 + at), axis) for at in range(3)
         )
         left = first & middle & last
-    return bool(left.any())
+    return int(left.sum())
 
 
 def _millimetre_samples(full: int, mm: float, first: int, size: int) -> NDArray[np.intp]:

@@ -29,6 +29,8 @@ _ABBREVIATION = re.compile(
     r"dr|prof|assist|assoc|mr|mrs|ms|st|vs|e\.g|i\.e|eg|ie|approx|cf|resp|fig|no|nr|al"
 )
 _LIST_MARK = re.compile(r"[•\-*]?\s*\(?(?:\d{1,2}|[a-hA-H])[.)]+")
+_LOOK_BACK = 40
+"""Characters before a full stop among which an abbreviation is looked for."""
 
 
 def clean_report(text: str) -> str:
@@ -78,24 +80,29 @@ def split_sentences(text: str) -> list[str]:
     """
     sentences: list[str] = []
     for section in _HEADER.sub("\n", clean_report(text)).split("\n"):
-        start = 0
+        start = int(section.startswith(" "))
         for stop in _STOP.finditer(section):
-            if _ends_sentence(section[start : stop.end()].strip(), section[stop.end() :].lstrip()):
-                sentences.append(section[start : stop.end()].strip())
-                start = stop.end()
-        sentences.append(section[start:].strip())
+            if _ends_sentence(section, start, stop.end()):
+                sentences.append(section[start : stop.end()].rstrip())
+                start = stop.end() + section.startswith(" ", stop.end())
+        sentences.append(section[start:].rstrip())
     return [sentence for sentence in sentences if sentence]
 
 
-def _ends_sentence(sentence: str, rest: str) -> bool:
-    if not rest:
+def _ends_sentence(text: str, start: int, stop: int) -> bool:
+    """Whether a sentence that began at `start` ends at `stop`. Looks only near `stop`, since an
+    unending sentence would be copied at every one of its full stops."""
+    following = stop + text.startswith(" ", stop)
+    if following >= len(text):
         return True
-    if not sentence or rest[0].islower() or _LIST_MARK.fullmatch(sentence):
+    stop -= text.endswith(" ", start, stop)  # before a bullet
+    if start == stop or text[following].islower() or _LIST_MARK.fullmatch(text, start, stop):
         return False
-    last = sentence.rsplit(maxsplit=1)[-1].rstrip(".!?\"'”’)]").lstrip("([").lower()
+    near = text[max(start, stop - _LOOK_BACK) : stop]
+    last = near.rsplit(maxsplit=1)[-1].rstrip(".!?\"'”’)]").lstrip("([").lower()
     if not _ABBREVIATION.fullmatch(last):
         last = last.rsplit(".", 1)[-1]  # "Prof.Dr."
     # "No" ends a sentence unless a number follows ("No. 3").
     if last == "no":
-        return not rest[0].isdigit()
+        return not text[following].isdigit()
     return not _ABBREVIATION.fullmatch(last)

@@ -1,0 +1,1 @@
+"""A result as text, Markdown, a self-contained page and plots."""

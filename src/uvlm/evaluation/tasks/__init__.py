@@ -1,0 +1,1 @@
+"""One module per task of `uvlm evaluate`: files in, a result out."""

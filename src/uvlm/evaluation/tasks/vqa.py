@@ -1,0 +1,186 @@
+"""Answers to questions about studies.
+
+Questions meet their answers by `question_id`, or, as in the `vqa.csv` of `uvlm prepare radgenome`,
+by study, type, anatomy and finding together. A question without answer counts as wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from uvlm.evaluation.joining import Joined, Keyed, Unit, keyed, patients_of, scan_of, stand_ins
+from uvlm.evaluation.joining import study_key as key_of_study
+from uvlm.evaluation.protocols import chosen_protocols
+from uvlm.evaluation.results import Result, build_result
+from uvlm.evaluation.tables import ID_COLUMNS, find_column, read_table
+from uvlm.evaluation.tasks.common import Inputs, about, in_split
+from uvlm.evaluation.vqa import Question, vqa_floors, vqa_measures
+from uvlm.evaluation.vqa_answers import answers_of
+from uvlm.preprocessing.table import Table
+
+__all__ = ["AnswerInputs", "evaluate_answers"]
+
+TASK = "vqa"
+STUDY_COLUMNS = tuple(name for name in ID_COLUMNS if name != "id")
+QUESTION_COLUMNS = ("question_id", "qid")
+TYPE_COLUMNS = ("type", "question_type")
+ANSWER_COLUMNS = ("answers", "answer")
+PREDICTED_COLUMNS = ("prediction", "predicted_answer", "generated_answer", "answer", "output")
+PARTS = ("type", "anatomy", "finding", "question")
+"""What tells the questions of a study apart where they have no id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerInputs(Inputs):
+    """Options of this task; `id_column` is the study's."""
+
+    question_column: str | None = None
+    type_column: str | None = None
+    answer_column: str | None = None
+    prediction_column: str | None = None
+    types: tuple[str, ...] = ()
+    """Score these only."""
+
+    training: Path | None = None
+    """Questions whose answers the baseline may know."""
+
+
+def evaluate_answers(inputs: AnswerInputs) -> Result:
+    """Score answers.
+
+    Raises:
+        InputError: what is wrong in a table or a question.
+    """
+    asked = chosen_protocols(TASK, inputs.protocols)
+    joined, studies, table = _joined(inputs)
+    answer = find_column(table, inputs.prediction_column, PREDICTED_COLUMNS, "the prediction")
+    given = ["" if found is None else found[1][answer] for found in joined.predictions]
+    questions = _questions(inputs, read_table(inputs.references), joined, studies, given)
+    types = inputs.types or None
+    measures, skipped = vqa_measures(questions, asked, types=types)
+    training = None if inputs.training is None else _training(inputs, inputs.training)
+    return build_result(
+        task=TASK,
+        ids=joined.ids,
+        patients=joined.patients,
+        measures=measures,
+        floors=vqa_floors(questions, asked, training=training, types=types),
+        about=about(
+            inputs,
+            joined,
+            ("training",),
+            {"questions": len(questions), "studies": len(set(studies))},
+        ),
+        notes=joined.notes,
+        skipped=skipped,
+        columns={
+            "study_id": studies,
+            "type": [question.type for question in questions],
+            "missing": list(joined.missing),
+        },
+        resamples=inputs.resamples,
+        seed=inputs.seed,
+    )
+
+
+def _joined(inputs: AnswerInputs) -> tuple[Joined, list[str], Table]:
+    """Questions beside their predictions, the study of each, and the table of predictions."""
+    references = in_split(read_table(inputs.references), inputs.split)
+    predictions = read_table(inputs.predictions)
+    study = find_column(references, inputs.id_column, STUDY_COLUMNS, "the study's id, --id-column")
+    keys = _question_keys(inputs, references, predictions, study)
+    own = _reduced(keys[0], study, inputs.unit)
+    joined = replace(inputs, unit="series").join(own, keys[1])
+    studies = [key_of_study(cells[study]) for _, cells in joined.references]
+    patients = patients_of(references, joined.references, studies, inputs.patient_column)
+    reduced = len(keys[0].rows) - len(own.rows)
+    # What is joined here are questions.
+    notes = tuple(
+        note.replace("studies are", "questions are").replace("study is", "question is")
+        for note in joined.notes
+    )
+    if reduced:
+        notes = (
+            f"{reduced} questions are left out: of each scan the reconstruction with the lowest "
+            "number among the references is asked.",
+            *notes,
+        )
+    counts = {**joined.counts, "patients": len(set(patients)), "reconstructions_left_out": reduced}
+    return replace(joined, patients=patients, notes=notes, counts=counts), studies, predictions
+
+
+def _question_keys(
+    inputs: AnswerInputs, references: Table, predictions: Table, study: str
+) -> tuple[Keyed, Keyed]:
+    columns = (inputs.question_column,) if inputs.question_column else QUESTION_COLUMNS
+    for column in columns:
+        if column in references.columns and column in predictions.columns:
+            return keyed(references, column, str.strip), keyed(predictions, column, str.strip)
+    if inputs.question_column:
+        references.require(columns)
+        predictions.require(columns)
+    theirs = find_column(
+        predictions,
+        inputs.prediction_id_column or (study if study in predictions.columns else None),
+        STUDY_COLUMNS,
+        "the study's id, --prediction-id-column",
+    )
+    parts = [name for name in PARTS if name in references.columns and name in predictions.columns]
+    return _composed(references, study, parts), _composed(predictions, theirs, parts)
+
+
+def _composed(table: Table, study: str, parts: Sequence[str]) -> Keyed:
+    """Keys made of several columns."""
+    name = " + ".join((study, *parts))
+    rows = tuple(
+        (
+            number,
+            {**cells, name: " ".join((key_of_study(cells[study]), *(cells[p] for p in parts)))},
+        )
+        for number, cells in table.rows
+    )
+    return keyed(Table(table.path, (*table.columns, name), rows), name, str.strip)
+
+
+def _reduced(questions: Keyed, study: str, unit: Unit | None) -> Keyed:
+    """Without the questions about further reconstructions of a scan."""
+    studies = {key_of_study(cells[study]) for _, cells in questions.rows.values()}
+    if unit == "series" or not any(map(scan_of, studies)):
+        return questions
+    kept = set(stand_ins(studies))
+    rows = {key: row for key, row in questions.rows.items() if key_of_study(row[1][study]) in kept}
+    return replace(questions, rows=rows)
+
+
+def _questions(
+    inputs: AnswerInputs,
+    table: Table,
+    joined: Joined,
+    studies: Sequence[str],
+    given: Sequence[str],
+) -> list[Question]:
+    kind = find_column(table, inputs.type_column, TYPE_COLUMNS, "the type, --type-column")
+    answer = find_column(table, inputs.answer_column, ANSWER_COLUMNS, "the answers")
+    rows = zip(joined.ids, studies, joined.references, given, strict=True)
+    return [
+        Question(
+            id=key,
+            study_id=study,
+            type=cells[kind],
+            answers=answers_of(cells[answer]),
+            prediction=prediction,
+        )
+        for key, study, (_, cells), prediction in rows
+    ]
+
+
+def _training(inputs: AnswerInputs, path: Path) -> list[Question]:
+    table = read_table(path)
+    kind = find_column(table, inputs.type_column, TYPE_COLUMNS, "the type, --type-column")
+    answer = find_column(table, inputs.answer_column, ANSWER_COLUMNS, "the answers")
+    return [
+        Question(id=str(number), study_id="", type=cells[kind], answers=answers_of(cells[answer]))
+        for number, cells in table.rows
+    ]

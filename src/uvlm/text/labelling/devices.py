@@ -1,0 +1,148 @@
+"""Rules of "Medical material": what medicine has put into the chest, and what was shot into it."""
+
+from __future__ import annotations
+
+from uvlm.text.labelling.rules import PRESENT_OR_UNCERTAIN, Rule
+
+__all__ = ["DEVICE_RULES"]
+
+_SURGICAL = (
+    r"(?:surg\w*|operati\w*|post-?op\w*|metal\w*|sutur\w*|fixat\w*|prosthe\w*|orthop\w*|osteosynth\w*"
+    r"|stabili[sz]\w*|h?emostatic|emboli[sz]\w*|clip\w*|implant\w*|stent\w*|valve|foreign|medical"
+    r"|instrument\w*|pacemaker|catheter|screw\w*|plate|sternotom\w*|by-?pass|closure"
+    r"|\w+ectom\w*|spinal|fusion)"
+)
+
+_DEVICES = (
+    r"(?:micro)?cath?eth?[ea]rs?\b",
+    r"cannul\w*",
+    r"stent(?:s|ed|ing)?\b",
+    r"stent-\w+",
+    r"pace-? ?makers?\b",
+    r"a?icd\b",
+    r"crt-?[dp]\b",
+    r"cardioverter\w*",
+    r"defibrillator\w*",
+    r"electrodes?\b",
+    r"(?:pacing|pacemaker|icd|cardiac|stimulator|ecg|ekg) (?:\w+ )?leads?\b",
+    r"leads? (?:tips?|in|ends?|ending|terminat\w*|extend\w*)\b",
+    r"tubes?\b",
+    r"(?:naso|oro|endo)\w+tubes?\b",
+    r"intubat\w*",
+    r"tracheo?a?stom\w*",
+    r"gastrostom\w*",
+    r"peg\b",
+    r"(?:chemo|medi|porta?)?-?ports?\b(?! of\b)",
+    r"port-?a-?c\w+",
+    r"(?:cvc|picc|ett|ngt|perm-?cath|swan-ganz)\b",
+    r"sutur\w*",
+    r"stap(?:le|ler|les|lers)\b",
+    r"clips?\b",
+    r"(?:endo)?prosthe\w*",
+    r"(?:mechanical|metallic|artificial|biologic\w*|bioprosthetic) (?:\w+ )?valves?\b",
+    r"endobronchial valves?\b",
+    r"valve? replacement",
+    r"valvuloplast\w*",
+    r"annuloplast\w*",
+    rf"{_SURGICAL}(?: (?!contrast|thromb|secret)[\w-]+){{0,2}}? materials?\b",
+    r"materials?(?: [\w-]+){0,3}? (?:operation|surgery|sternotomy|fixation|fusion)\b",
+    r"fixat(?:or|ion)s?\b",
+    r"(?:trans)?pedicular(?:ly)? (?:\w+ )?screw\w*",
+    r"screws?\b",
+    r"(?:metal\w*|steel|titanium|fixation) plates?\b",
+    r"metal\w*",
+    r"sternotomy (?:wires?|lines?)",
+    r"wires?\b",
+    r"cerclage",
+    r"(?:endo)?-?grafts?\b",
+    r"(?:vena cava|ivc|caval|vascular) filters?\b",
+    r"(?:embolization|metallic|endovascular) coils?\b",
+    r"coils?\b",
+    r"mesh\b(?! hemithorax)",
+    r"(?:gastric|pulmonary artery) band(?:ing)?\b",
+    r"balloons?\b(?! angio)",
+    r"(?:\w+-?peritoneal|vp|v-p|cerebrospinal|csf) shunts?\b",
+    r"(?:tips|transjugular|porto-?systemic) (?:\w+ )?(?:shunt|stent)\w*",
+    r"(?:tavi|tavr|avr|mvr|lvad|iabp|impella|watchman)\b",
+    r"mitra-?clip\w*",
+    r"devices?\b",
+    r"(?:surgical|orthop\w+|spinal|metallic|fixation|sternal) hardware",
+    r"(?:\w+-)?(?:recorder|stimulator|neurostimulator)s?\b",
+    r"(?:insulin|infusion|baclofen|balloon|medication|pain) pumps?\b",
+    r"nuss\b",
+    r"(?:interbody|intervertebral|titanium|vertebral|disc) cages?\b",
+    r"(?:brachytherapy|radioactive|iodine|metallic) seeds?\b",
+    r"(?:vascular|amplatzer) plugs?\b",
+    r"pledgets?\b",
+    r"(?:mitral|annular|valve) rings?\b",
+    r"nephrostom\w*",
+    r"hickman",
+    r"(?:double|dual)[ -]?j\b",
+    r"dj\b",
+    r"pig-? ?tails?\b",
+    r"(?:spinal|vertebral|posterior) instrument\w*",
+    r"instrumentation",
+    r"rods?\b",
+    r"(?:pacemaker|icd|cardiac) (?:batter|generator)\w*",
+    r"surgical densit\w*",
+    r"(?:chest|thora\w+|pleural|mediastinal|pericardial|surgical|external|percutaneous|biliary|pigtail)"
+    r" drains?\b",
+    r"drains? (?:placed|inserted|tip|in place|is|are|in the)\b",
+    r"(?:cement|vertebroplast|kyphoplast)\w*",
+    r"(?:central|venous|picc|arterial|jugular|ij|subclavian|dialysis|femoral|indwelling) lines?\b",
+    r"ecmo\b",
+    r"silicone\w*",
+    r"(?:tissue )?expanders?\b",
+    r"fiducial\w*",
+    r"(?:pes|surgical|metallic|localization) markers?\b",
+    r"occluder\w*",
+    r"amplatzer",
+    r"arthroplast\w*",
+    r"shrapnel\w*",
+    r"bullets?\b(?![- ]?(?:bleb|formation))",
+    r"pellets?\b",
+    r"gunshot pellet\w*",
+    r"(?:could|may) be lead\b",
+    r"foreign (?:body|bodies|object)",
+)
+
+_SHAPE = r"[- ]?(?:like|shaped?|form)\b"
+
+DEVICE_RULES: tuple[Rule, ...] = (
+    Rule(
+        label="Medical material",
+        terms=tuple(rf"(?:{words})\b(?!{_SHAPE})" for words in _DEVICES),
+        unless=(r"transplant\w* graft", r"graft (?:vs|versus)", r"eustachian", r"fallopian"),
+        # "Status post valve replacement" has a valve.
+        counts=PRESENT_OR_UNCERTAIN | {"history"},
+    ),
+    # An implant is also a deposit of tumour in the peritoneum.
+    Rule(
+        label="Medical material",
+        terms=(r"implants?\b", r"implanted"),
+        needs=(
+            r"breast",
+            r"mammar",
+            r"pectoral",
+            r"dental",
+            r"tooth",
+            r"silicon",
+            r"prosthe",
+            r"metal",
+            r"orthop",
+            r"vertebr",
+            r"spin",
+            r"cochlea",
+            r"hip\b",
+            r"shoulder",
+            r"femor",
+            r"humer",
+            r"cardiac",
+            r"pacemaker",
+            r"chest",
+            r"thora",
+        ),
+        unless=(r"periton", r"oment", r"mesent", r"tumou?r", r"metasta"),
+        scope="sentence",
+    ),
+)

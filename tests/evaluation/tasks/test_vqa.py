@@ -1,0 +1,87 @@
+"""Questions meet answers by id or by what is asked; missing answers are wrong."""
+
+import json
+
+import pytest
+
+from uvlm.errors import InputError
+from uvlm.evaluation.tasks.vqa import AnswerInputs, evaluate_answers
+
+ASKED = ("series_id", "type", "anatomy", "finding", "answers")
+ROWS = [
+    ("valid_1_a_1", "location", "", "nodule", '["lung/left lung", "lung/right lung"]'),
+    ("valid_1_a_1", "presence", "lung", "nodule", '["yes"]'),
+    ("valid_1_a_2", "presence", "lung", "nodule", '["yes"]'),
+    ("valid_2_a_1", "presence", "lung", "mass", '["no"]'),
+    ("valid_2_a_1", "size", "lung", "cyst", '["6x4 mm"]'),
+]
+SAID = ("series_id", "type", "anatomy", "finding", "prediction")
+
+
+@pytest.fixture
+def evaluate(write):
+    def run(answers, rows=ROWS, **options):
+        said = [(f"{r[0]}.nii.gz", *r[1:4], a) for r, a in zip(rows, answers, strict=True) if a]
+        return evaluate_answers(
+            AnswerInputs(
+                references=write("q.csv", ASKED, rows),
+                predictions=write("a.csv", SAID, said),
+                resamples=20,
+                **options,
+            )
+        )
+
+    return run
+
+
+RIGHT = ["lung/right lung", "Yes.", "yes", "no", "4 x 6 mm"]
+
+
+def test_right_answers_of_one_reconstruction_per_scan_score_one(evaluate, scores):
+    result = evaluate(RIGHT)
+    assert len(result.ids) == 4
+    assert scores(result)["vqa@exact", "accuracy"] == 1
+    assert set(result.patients) == {"valid_1", "valid_2"}
+    assert "1 questions are left out" in result.notes[""][0]
+
+
+def test_by_series_every_question_counts(evaluate):
+    assert len(evaluate(RIGHT, unit="series").ids) == 5
+
+
+def test_a_missing_answer_is_wrong_or_refused(evaluate, scores):
+    answers = [*RIGHT[:4], ""]
+    result = evaluate(answers)
+    assert "1 question is without prediction." in result.notes[""]
+    found = scores(result)
+    assert found["vqa@exact", "accuracy"] == 0.75
+    assert found["vqa@exact", "accuracy: size"] == 0
+    with pytest.raises(InputError, match="1 study without prediction"):
+        evaluate(answers, missing="refuse")
+
+
+def test_the_majority_answer_stands_beside_every_score(evaluate, write):
+    (floor,) = evaluate(RIGHT).scores[0].floors
+    assert floor.name == "majority answer (test set)"
+    training = write("train.csv", ASKED, ROWS[:2])
+    (floor,) = evaluate(RIGHT, training=training).scores[0].floors
+    assert floor.name == "majority answer (training)"
+
+
+def test_questions_with_an_id_meet_by_it(write, scores):
+    references = write(
+        "q.csv",
+        ("question_id", "study_id", "type", "answer"),
+        [("1", "s", "presence", "yes"), ("2", "t", "presence", "no")],
+    )
+    said = references.with_name("a.jsonl")
+    lines = [{"question_id": 2, "answer": "no"}, {"question_id": 1, "answer": "no"}]
+    said.write_text("\n".join(json.dumps(line) for line in lines))
+    result = evaluate_answers(AnswerInputs(references=references, predictions=said, resamples=9))
+    assert scores(result)["vqa@exact", "accuracy"] == 0.5
+    assert result.per_study["study_id"] == ["s", "t"]
+
+
+def test_a_question_twice_is_refused(evaluate):
+    with pytest.raises(InputError, match="more than once"):
+        evaluate([*RIGHT, "no"], rows=[*ROWS, ROWS[3]])

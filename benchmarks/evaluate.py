@@ -109,7 +109,7 @@ def score(folder: Path, resamples: int) -> dict[str, float]:
 def resample_row(folder: Path) -> Row:
     """One resample of BLEU: from counts per study, and from the words again."""
     from uvlm.evaluation.intervals import patient_weights
-    from uvlm.evaluation.text import bleu, bleu_mean
+    from uvlm.evaluation.words.bleu import bleu, bleu_mean
 
     def column(name: str) -> list[str]:
         with (folder / name).open(encoding="utf-8", newline="") as file:

@@ -92,7 +92,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "segment": ("uvlm.cli.segment", "organ and lesion mask on each CT's own grid"),
     "measure": ("uvlm.cli.measure", "volume in ml and mean HU of each class of a mask"),
     "label": ("uvlm.cli.label", "which abnormalities each report speaks of, 0 or 1 per class"),
-    "evaluate": ("uvlm.cli.evaluate", "score a bundle, or reports, labels, masks, answers in files"),
+    "evaluate": (
+        "uvlm.cli.evaluate",
+        "score a bundle, or reports, labels, masks, answers in files",
+    ),
     "compare": ("uvlm.cli.compare", "results of several systems side by side, with paired tests"),
     "doctor": ("uvlm.cli.doctor", "check the installation; say what a run will take"),
     "nnunet": ("uvlm.cli.nnunet", "nnU-Net's commands with the trainers of U-VLM, and its plans"),

@@ -11,7 +11,7 @@ import pytest
 
 from uvlm.cli import evaluate as command
 from uvlm.errors import BundleError, InputError
-from uvlm.evaluation.classification import classification_scores
+from uvlm.evaluation.labels.classification import classification_scores
 from uvlm.evaluation.run import Prediction
 from uvlm.evaluation.scorecard import Scorecard
 

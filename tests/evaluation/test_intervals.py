@@ -16,7 +16,7 @@ from uvlm.evaluation.intervals import (
     resample_key,
 )
 from uvlm.evaluation.measure import mean_measure
-from uvlm.evaluation.text import bleu_mean
+from uvlm.evaluation.words.bleu import bleu_mean
 
 
 def mean(counts):

@@ -5,7 +5,7 @@ from itertools import groupby
 import pytest
 
 from uvlm.errors import InputError
-from uvlm.evaluation.clinical import PROTOCOLS as CLINICAL
+from uvlm.evaluation.labels.clinical import PROTOCOLS as CLINICAL
 from uvlm.evaluation.published import MARK, datasets, published_rows
 from uvlm.evaluation.retrieval import PROTOCOLS as RETRIEVAL
 from uvlm.evaluation.vqa import PROTOCOLS as VQA

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from uvlm.evaluation.classification import classification_scores
+from uvlm.evaluation.labels.classification import classification_scores
+from uvlm.evaluation.masks.segmentation import segmentation_scores
 from uvlm.evaluation.reports import report_scores
 from uvlm.evaluation.scorecard import Scorecard
-from uvlm.evaluation.segmentation import segmentation_scores
 
 NAN = float("nan")
 SEGMENTATION = segmentation_scores(

@@ -26,7 +26,7 @@ LABELS = dict(zip(REGIONS, (CT_RATE_LABELS, ABDOMEN_LABELS), strict=True))
 def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
 
-    from uvlm.evaluation.label_files import check_free, read_reports, write_labels
+    from uvlm.evaluation.labels.files import check_free, read_reports, write_labels
 
     check_free(args.out, args.evidence)
     reports = read_reports(args.reports, args.id_column, args.report_column or ())

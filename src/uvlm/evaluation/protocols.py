@@ -14,11 +14,11 @@ __all__ = ["TASKS", "all_protocols", "chosen_protocols", "explain", "reference_p
 TASKS = ("report", "cls", "seg", "detect", "retrieval", "vqa")
 
 MODULES: tuple[str, ...] = (
-    "report_metrics",
-    "clinical",
-    "probabilities",
-    "mask_metrics",
-    "detection_measures",
+    "words.metrics",
+    "labels.clinical",
+    "labels.probabilities",
+    "masks.metrics",
+    "masks.detection_measures",
     "retrieval",
     "volume_similarity",
     "vqa",

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from uvlm.evaluation.label_arrays import Array
-from uvlm.evaluation.label_counts import divide
+from uvlm.evaluation.labels.arrays import Array
+from uvlm.evaluation.labels.counts import divide
 
 __all__ = ["EMPTY", "detection_rates"]
 

@@ -6,9 +6,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from uvlm.evaluation.collapse import shared_texts
-from uvlm.evaluation.floors import constant_report, random_reports
 from uvlm.evaluation.intervals import Interval, paired_bootstrap
-from uvlm.evaluation.text import BleuScore, bleu, bleu_mean
+from uvlm.evaluation.words.bleu import BleuScore, bleu, bleu_mean
+from uvlm.evaluation.words.floors import constant_report, random_reports
 
 __all__ = ["Floor", "ReportScores", "report_scores"]
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from uvlm.errors import BundleError, CatalogError, MissingExtraError
-from uvlm.evaluation.classification import ClassificationScores, classification_scores
 from uvlm.evaluation.held_out import Studies, held_out
-from uvlm.evaluation.overlap import dice
+from uvlm.evaluation.labels.classification import ClassificationScores, classification_scores
+from uvlm.evaluation.masks.overlap import dice
+from uvlm.evaluation.masks.segmentation import SegmentationScores, segmentation_scores
 from uvlm.evaluation.reports import ReportScores, report_scores
 from uvlm.evaluation.scorecard import Scorecard
-from uvlm.evaluation.segmentation import SegmentationScores, segmentation_scores
 from uvlm.imaging.preprocess import Grid
 from uvlm.imaging.store import StoredArray
 from uvlm.preprocessing.catalog import Catalog, Row

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uvlm.config import to_dict
-from uvlm.evaluation.classification import ClassificationScores
 from uvlm.evaluation.intervals import Interval
+from uvlm.evaluation.labels.classification import ClassificationScores
+from uvlm.evaluation.masks.segmentation import LARGE_ML, SegmentationScores
 from uvlm.evaluation.reports import ReportScores
-from uvlm.evaluation.segmentation import LARGE_ML, SegmentationScores
-from uvlm.evaluation.text import PROTOCOL, BleuScore
+from uvlm.evaluation.words.bleu import PROTOCOL, BleuScore
 
 __all__ = ["Scorecard"]
 

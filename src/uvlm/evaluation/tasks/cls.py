@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.errors import InputError
-from uvlm.evaluation.calibration import Temperature, fit_temperature, reliability
 from uvlm.evaluation.joining import Joined, Keyed
+from uvlm.evaluation.labels.calibration import Temperature, fit_temperature, reliability
+from uvlm.evaluation.labels.probabilities import probability_measures
+from uvlm.evaluation.labels.thresholds import check_apart, choose_thresholds
 from uvlm.evaluation.measure import Measure
-from uvlm.evaluation.probabilities import probability_measures
 from uvlm.evaluation.protocols import chosen_protocols
 from uvlm.evaluation.results import Chart, Result, build_result
 from uvlm.evaluation.tables import find_labels, label_rows, probability_rows
 from uvlm.evaluation.tasks.common import Inputs, about, opposite, present
-from uvlm.evaluation.thresholds import check_apart, choose_thresholds
 
 __all__ = ["ClassifierInputs", "evaluate_classifier"]
 

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.errors import ConfigError, InputError
-from uvlm.evaluation.detection import (
+from uvlm.evaluation.joining import Joined, Keyed
+from uvlm.evaluation.labels.thresholds import check_apart, choose_thresholds
+from uvlm.evaluation.masks.detection import (
     ABDOMEN_RULES,
     RADGPT_MM3,
     best_minimums,
@@ -24,9 +26,8 @@ from uvlm.evaluation.detection import (
     present_with_probability,
     volumes_in_files,
 )
-from uvlm.evaluation.detection_measures import detection_measures
-from uvlm.evaluation.joining import Joined, Keyed
-from uvlm.evaluation.mask_pairs import read_classes
+from uvlm.evaluation.masks.detection_measures import detection_measures
+from uvlm.evaluation.masks.pairs import read_classes
 from uvlm.evaluation.measure import Measure
 from uvlm.evaluation.protocols import chosen_protocols
 from uvlm.evaluation.results import Result, build_result
@@ -41,7 +42,6 @@ from uvlm.evaluation.tables import (
 )
 from uvlm.evaluation.tasks.common import Inputs, about, opposite, present
 from uvlm.evaluation.tasks.seg import MASK_COLUMNS, mask_table, row_file
-from uvlm.evaluation.thresholds import check_apart, choose_thresholds
 from uvlm.preprocessing.table import Table
 
 __all__ = ["DetectionInputs", "evaluate_detection"]

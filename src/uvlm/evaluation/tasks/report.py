@@ -19,13 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.errors import InputError
-from uvlm.evaluation.agreement import label_matrix
-from uvlm.evaluation.clinical import PROTOCOLS as LABEL_PROTOCOLS
-from uvlm.evaluation.clinical import label_measures
-from uvlm.evaluation.floors import floor_reports
 from uvlm.evaluation.joining import Joined
+from uvlm.evaluation.labels.agreement import label_matrix
+from uvlm.evaluation.labels.clinical import PROTOCOLS as LABEL_PROTOCOLS
+from uvlm.evaluation.labels.clinical import label_measures
 from uvlm.evaluation.protocols import chosen_protocols
-from uvlm.evaluation.report_metrics import text_measures
 from uvlm.evaluation.results import Result, build_result
 from uvlm.evaluation.tables import (
     PREDICTED_TEXT,
@@ -35,6 +33,8 @@ from uvlm.evaluation.tables import (
     report_of,
 )
 from uvlm.evaluation.tasks.common import Inputs, about, labels_of, present
+from uvlm.evaluation.words.floors import floor_reports
+from uvlm.evaluation.words.metrics import text_measures
 from uvlm.preprocessing.split import HELD_OUT
 from uvlm.text.labelling.language import is_english
 from uvlm.text.labelling.protocol import Labeller

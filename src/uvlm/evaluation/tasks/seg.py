@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uvlm.errors import InputError
-from uvlm.evaluation.mask_metrics import mask_measures
-from uvlm.evaluation.mask_pairs import SUFFIXES, read_classes
-from uvlm.evaluation.mask_scores import MaskConfig, MaskScores, score_masks
+from uvlm.evaluation.masks.metrics import mask_measures
+from uvlm.evaluation.masks.pairs import SUFFIXES, read_classes
+from uvlm.evaluation.masks.scores import MaskConfig, MaskScores, score_masks
 from uvlm.evaluation.measure import Measure
 from uvlm.evaluation.protocols import chosen_protocols
 from uvlm.evaluation.results import Result, build_result

@@ -1,0 +1,1 @@
+"""Metrics of masks, and lesions detected in them."""

@@ -31,10 +31,12 @@ def test_two_systems_are_tested_in_pairs_and_drawn(two, tmp_path, capsys):
     assert command.main([*two, "--out", str(tmp_path / "out")]) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(command.FILES)
     assert "b minus a" in capsys.readouterr().out
-    (test,) = json.loads((tmp_path / "out" / "comparison.json").read_text())["tests"]
+    (test,) = json.loads((tmp_path / "out" / "comparison.json").read_text())["differences"]
     assert (test["system"], test["against"]) == ("b", "a")
     assert test["difference"] == pytest.approx(0.1)
     assert test["p_value"] < 0.05
+    content = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert content["scores"][0]["value"] == pytest.approx(float(0.5 * VALUES.mean()))
     page = (tmp_path / "out" / "comparison.html").read_text()
     assert "<svg" in page
     assert "<script" not in page
@@ -43,7 +45,7 @@ def test_two_systems_are_tested_in_pairs_and_drawn(two, tmp_path, capsys):
 def test_other_patients_are_compared_without_a_test(two, tmp_path):
     other = result(tmp_path / "c", patients=["p", "q"] * 15)
     command.main([two[0], other, "--out", str(tmp_path / "out")])
-    (test,) = json.loads((tmp_path / "out" / "comparison.json").read_text())["tests"]
+    (test,) = json.loads((tmp_path / "out" / "comparison.json").read_text())["differences"]
     assert "no test" in test["reason"]
 
 
@@ -52,6 +54,17 @@ def test_published_rows_are_marked(two, tmp_path):
     text = (tmp_path / "out" / "comparison.md").read_text()
     assert "U-VLM" in text
     assert "published, not re-run" in text
+
+
+def test_without_dataset_the_region_decides_which_published_values_are_shown(tmp_path):
+    for region, dataset in (("chest", "CT-RATE"), ("abdomen", "AbdomenAtlas 3.0")):
+        own = result(tmp_path / region, about={"region": region})
+        command.main([own, "--published", "all", "--out", str(tmp_path / dataset)])
+        content = json.loads((tmp_path / dataset / "comparison.json").read_text())
+        assert {row["dataset"] for row in content["published"]} == {dataset}
+    command.main([own, "--published", "all", "--dataset", "ct-rate", "--out", str(tmp_path / "n")])
+    content = json.loads((tmp_path / "n" / "comparison.json").read_text())
+    assert {row["dataset"] for row in content["published"]} == {"CT-RATE"}
 
 
 def test_what_was_published_is_listed(capsys):

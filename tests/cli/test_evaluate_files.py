@@ -117,7 +117,9 @@ def test_every_option_reaches_the_task(task):
     flags = set(vars(parser.parse_args([task]))) - {"what", "list", "out", "protocol"}
     known = {field.name for field in fields(options_of(task))}
     assert flags <= known
-    assert known - flags == {"protocols"}
+    # A study without embedding is always refused.
+    silent = {"missing"} if task == "retrieval" else set()
+    assert known - flags == {"protocols"} | silent
 
 
 def test_protocol_names_are_unique_and_fully_described():
@@ -143,3 +145,34 @@ def test_the_published_command_takes_columns(files, tmp_path):
     assert published.main(["--task", "cls", *given, "--cls-columns", "Nodule"]) == 0
     content = json.loads((tmp_path / "r" / "cls_result.json").read_text())
     assert content["about"]["classes"] == 1
+    given[-1] = str(tmp_path / "logits")
+    assert published.main(["--task", "cls", *given, "--logits"]) == 0
+    content = json.loads((tmp_path / "logits" / "cls_result.json").read_text())
+    assert content["about"]["logits"] is True
+
+
+def test_retrieval_offers_no_choice_about_missing_embeddings(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["retrieval", "--missing", "wrong"])
+    assert "--missing" in capsys.readouterr().err
+
+
+def test_a_message_names_the_command_once(files, tmp_path, capsys):
+    assert main(["evaluate", "seg"]) == 2
+    assert capsys.readouterr().err.count("evaluate") == 1
+
+
+@pytest.mark.parametrize("given", ["many", "liver=", "liver=x"])
+def test_a_limit_is_a_number_with_or_without_its_organ(tmp_path, capsys, given):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["detect", "--minimum", given])
+    assert stop.value.code == 2
+    assert "is no NUMBER or ORGAN=NUMBER" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [["-1"], ["nan"], ["spleen=3"], ["liver=-1"]])
+def test_a_wrong_limit_ends_with_2_before_anything_is_read(tmp_path, capsys, given):
+    files = ["gone.csv", "gone.csv"]
+    asked = ["detect", *arguments(files, tmp_path / "out")[1:], "--minimum", *given]
+    assert main(["evaluate", *asked]) == 2
+    assert "--minimum" in capsys.readouterr().err

@@ -220,6 +220,8 @@ def test_a_language_model_labels_only_when_allowed_to_see_the_reports(reports, t
         (["--labeller", "radbert"], "needs its weights"),
         (["--labeller", "radbert", "--region", "abdomen"], "knows the chest only"),
         (["--labeller", "llm"], "needs --address URL and --model NAME"),
+        (["--address", "http://x/v1"], "options of --labeller llm, not of rules"),
+        (["--send-reports"], "options of --labeller llm, not of rules"),
         (
             [
                 "--labeller",
@@ -237,3 +239,10 @@ def test_a_language_model_labels_only_when_allowed_to_see_the_reports(reports, t
 )
 def test_a_labeller_says_what_it_needs(reports, tmp_path, capsys, options, message):
     assert message in refused(capsys, reports, "--out", tmp_path / "labels.csv", *options)
+
+
+def test_a_report_that_a_language_model_fails_on_is_named(reports, tmp_path, capsys):
+    llm = ["--labeller", "llm", "--address", "http://127.0.0.1:9/v1", "--model", "tiny"]
+    llm += ["--cache", tmp_path / "cache", "--send-reports", "--workers", "1"]
+    assert main(["label", *map(str, [reports, "--out", tmp_path / "l.csv", *llm])]) == 1
+    assert "report 1 (id 'b_2')" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Systems are tested against each other on the same draws only; what is published stays apart."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from uvlm.evaluation.measure import mean_measure
 from uvlm.evaluation.published import MARK, published_rows
 from uvlm.evaluation.result_files import read_result, write_result
 from uvlm.evaluation.results import build_result
+from uvlm.registry import CT_RATE_LABELS
 
 IDS = [f"s{i}" for i in range(40)]
 PATIENTS = [f"p{i // 2}" for i in range(40)]
@@ -81,6 +84,92 @@ def test_the_order_of_studies_does_not_prevent_a_test(stored):
     assert found.paired[0].difference.low == pytest.approx(0)
 
 
+LABELLED = {
+    "region": "chest",
+    "labeller": "rules@chest18",
+    "class_names": ", ".join(CT_RATE_LABELS),
+    "truth_from": "reports",
+    "predictions_from": "reports",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "single"),
+    [
+        ({"class_names": "Emphysema, Atelectasis"}, "other classes", True),
+        ({"labeller": "radbert"}, "other labeller", False),
+        ({"truth_from": "labels", "labels": "x.csv (12)"}, "other source of the true", False),
+        ({"labels": "x.csv (12)"}, "other file of labels", False),
+        ({"predictions_from": "labels"}, "other source of the predicted", False),
+    ],
+)
+def test_scores_of_another_kind_are_not_tested_and_it_is_said(stored, change, reason, single):
+    results = [stored("a", about=LABELLED), stored("b", about=LABELLED | change)]
+    found = comparison(results, ["A", "B"], by_class=True)
+    tested = {pair.name: pair.difference is not None for pair in found.paired}
+    # Words know no labels; a class alone is the same whatever the others are.
+    assert tested == {"F1": False, "F1: Lung nodule": single, "BLEU-mean": True}
+    assert found.paired[0].reason.startswith(reason)
+    assert f"B and A are not comparable in ce_f1@vlm3d-macro18, {reason}" in found.text()
+
+
+def test_the_order_of_classes_does_not_prevent_a_test(stored):
+    turned = LABELLED | {"class_names": ", ".join(reversed(CT_RATE_LABELS))}
+    results = [stored("a", about=LABELLED), stored("b", about=turned)]
+    assert all(pair.difference for pair in comparison(results, ["A", "B"]).paired)
+
+
+def test_every_score_of_a_classifier_is_over_its_classes(stored):
+    abouts = [{"class_names": names} for names in ("Emphysema, Atelectasis", "Emphysema")]
+    results = [stored(n, task="cls", about=a) for n, a in zip("ab", abouts, strict=True)]
+    found = comparison(results, ["A", "B"])
+    assert {pair.reason for pair in found.paired} == {"other classes, no test"}
+    assert "1 (Emphysema) against 2 (Atelectasis, Emphysema)" in found.markdown()
+    assert "p-values" not in found.text()
+
+
+@pytest.mark.parametrize(
+    ("task", "protocol", "key", "tested"),
+    [
+        ("detect", "detect@reports", "truth_from", False),
+        ("seg", "surface_dice@2mm", "tolerance_mm", False),
+        ("seg", "dice@study", "tolerance_mm", True),
+        ("seg", "lesions@any-voxel", "lesion_iou", False),
+        ("retrieval", "v2v@jaccard", "labels", False),
+        ("retrieval", "retrieval@paired", "labels", True),
+        ("vqa", "vqa@exact", "labels", True),
+    ],
+)
+def test_settings_of_other_tasks_count_where_they_bear(tmp_path, task, protocol, key, tested):
+    results = []
+    for name in "ab":
+        own = [mean_measure(protocol, ("X",), VALUES[:, :1])]
+        result = build_result(
+            task=task, ids=IDS, patients=PATIENTS, measures=own, about={key: name}
+        )
+        write_result(result, tmp_path / name)
+        results.append(read_result(tmp_path / name))
+    (pair,) = comparison(results, ["A", "B"]).paired
+    assert (pair.difference is not None) is tested
+
+
+def test_notes_of_the_protocols_are_carried_along(tmp_path):
+    results = []
+    for name in "ab":
+        own = mean_measure("ce_f1@micro", ("F1",), VALUES[:, :1])
+        own = replace(own, notes=("Both say so.", f"Only {name} says so."))
+        hidden = replace(mean_measure(f"x@{name}", ("X",), VALUES[:, :1]), notes=("Not shown.",))
+        result = build_result(task="report", ids=IDS, patients=PATIENTS, measures=[own, hidden])
+        write_result(result, tmp_path / name)
+        results.append(read_result(tmp_path / name))
+    notes = comparison(results, ["A", "B"]).to_dict()["notes"]
+    assert notes[-3:] == [
+        "ce_f1@micro (A, B): Both say so.",
+        "ce_f1@micro (A): Only a says so.",
+        "ce_f1@micro (B): Only b says so.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -97,6 +186,14 @@ def test_other_studies_patients_or_draws_are_not_tested_and_it_is_said(stored, c
     assert reason in found.text()
     assert f"B and A: {reason}" in found.markdown()
     assert "p-values" not in found.text()
+
+
+def test_a_score_without_interval_is_not_tested(stored):
+    results = [stored("a"), stored("b", VALUES / 2)]
+    scores = tuple(replace(s, low=math.nan, high=math.nan) for s in results[1].scores)
+    found = comparison([results[0], replace(results[1], scores=scores)], ["A", "B"])
+    assert {pair.reason for pair in found.paired} == {"no interval, no test"}
+    assert found.to_dict()["differences"][0]["difference"] is None
 
 
 def test_one_patient_has_no_resamples_and_no_test(stored):
@@ -116,63 +213,6 @@ def test_scores_that_one_lacks_are_left_out(stored, tmp_path):
     write_result(result, tmp_path / "c")
     found = comparison([stored("a"), read_result(tmp_path / "c")], ["A", "C"])
     assert [row[:2] for row in found.table.rows] == [("bleu@vlm3d", "BLEU-mean")]
-
-
-def test_published_values_stand_beside_and_are_marked(stored):
-    rows = published_rows("report", "CT-RATE")
-    found = comparison([stored("a")], ["mine"], rows)
-    assert found.paired == ()
-    table = {row[0]: row for row in found.published.rows}
-    assert found.published.header == (
-        "system", "F1 (ce_f1@vlm3d-macro18)", "BLEU-mean (bleu@vlm3d)", "where",
-    )  # fmt: skip
-    assert table["mine"][-1] == "own result"
-    assert table["CT2Rep"][1:3] == ("0.160", "0.280 ?")
-    assert table["EXACT-CHAT"][1:3] == ("0.310 [0.274, 0.347]", "-")
-    assert all(MARK in row[-1] for name, row in table.items() if name != "mine")
-    # U-VLM's BLEU is of another protocol than the one here: it must not stand in its column.
-    assert table["U-VLM"][1:3] == ("0.414", "-")
-    assert "?: the protocol is not stated" in found.text()
-
-
-def test_a_row_without_protocol_goes_to_the_first_score_of_its_name_only(stored, tmp_path):
-    both = [*measures(VALUES), mean_measure("ce_f1@micro", ("F1",), VALUES[:, :1])]
-    result = build_result(task="report", ids=IDS, patients=PATIENTS, measures=both)
-    write_result(result, tmp_path / "m")
-    rows = published_rows("report", "AbdomenAtlas 3.0")
-    found = comparison([read_result(tmp_path / "m")], ["mine"], rows)
-    assert found.published.header[1:] == ("F1 (ce_f1@vlm3d-macro18)", "where")
-
-
-def test_a_value_of_no_stated_direction_stands_under_both(tmp_path):
-    names = ("i2t R@100", "t2i R@100", "i2t R@10")
-    own = [mean_measure("retrieval@paired", names, VALUES)]
-    result = build_result(task="retrieval", ids=IDS, patients=PATIENTS, measures=own)
-    write_result(result, tmp_path / "r")
-    found = comparison([read_result(tmp_path / "r")], ["mine"], published_rows("retrieval"))
-    assert found.published.rows[1][:3] == ("HSENet", "0.399", "0.399")
-    assert "direction are not stated" in found.text()
-
-
-def test_published_values_of_other_scores_leave_a_note(stored):
-    found = comparison([stored("a")], ["mine"], published_rows("retrieval"))
-    assert len(found.published.rows) == 1
-    assert "No published value" in found.published.notes[0]
-
-
-def test_the_figure_holds_every_system_and_the_best_published(stored):
-    found = comparison([stored("a"), stored("b")], ["A", "B"], published_rows("report", "CT-RATE"))
-    assert found.figure.startswith("<svg")
-    for text in (">A<", ">B<", ">EXACT-CHAT, refined b... (published)<"):
-        assert text in found.figure
-    assert "CT2Rep" not in found.figure
-
-
-def test_names_of_any_length_leave_room_for_the_figure(stored):
-    names = ["a very long name of a folder " * 5 + end for end in "xy"]
-    figure = comparison([stored("a"), stored("b")], names).figure
-    assert ">a very long name of a...<" in figure
-    assert ">a very long name of a... 2<" in figure
 
 
 def test_other_reference_files_are_said(stored):
@@ -202,10 +242,6 @@ def test_it_is_written_as_json_and_as_a_page(stored):
     assert "<svg" in html
     assert "&lt;B&gt; minus A" in html
     assert "<B>" not in html
-
-
-def test_a_figure_without_shares_is_empty(stored):
-    assert comparison([stored("a", VALUES + 5), stored("b")], ["A", "B"]).figure == ""
 
 
 def test_what_cannot_be_compared_is_refused(stored, tmp_path):

@@ -1,6 +1,7 @@
 """Predictions meet their references by id; what is missing counts, what is doubtful is refused."""
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ def table(ids, column="series_id", name="t.csv", **cells):
         (i + 2, {column: key, **{c: values[i] for c, values in cells.items()}})
         for i, key in enumerate(ids)
     )
-    return Table(name, columns, rows)
+    return Table(Path(name), columns, rows)
 
 
 def joined(references, predictions, **options):
@@ -72,7 +73,7 @@ def test_ids_that_differ_only_in_case_are_refused():
 
 
 def test_nothing_in_common_names_both_files_and_the_options():
-    with pytest.raises(InputError, match=r"p\.csv: none of its 1 ids .*t\.csv.*--id-column"):
+    with pytest.raises(InputError, match=r"p\.csv: none of its 1 id .*t\.csv.*--id-column"):
         joined(["a"], ["b"])
 
 
@@ -133,3 +134,35 @@ def test_studies_left_out_are_counted_and_said():
     assert found.counts["missing_predictions"] == 0
     assert found.counts["left_out"] == 1
     assert found.notes[-1] == "1 study is left out: no reference report."
+
+
+def test_predictions_of_other_reconstructions_only_are_said_to_be_that():
+    with pytest.raises(
+        InputError, match=r"2 of its 3 ids are of the scans of t\.csv, but of rec"
+    ) as e:
+        joined(["valid_1_a_1", "valid_2_a_1"], ["valid_1_a_2", "valid_2_a_2", "valid_3_a_1"])
+    assert "'valid_1_a_2', where the lowest among the references is 'valid_1_a_1'" in str(e.value)
+    assert "name the predictions by their scans ('valid_1_a')" in str(e.value)
+
+
+def test_folders_with_nothing_in_common_name_no_column(tmp_path):
+    two = [keyed(Table(tmp_path, ("study_id",), ((1, {"study_id": key}),))) for key in "ab"]
+    with pytest.raises(InputError, match="the same name in both folders") as error:
+        join(*two)
+    assert "column" not in str(error.value)
+
+
+def test_predictions_of_a_scan_and_of_its_reconstruction_are_refused():
+    both = ["valid_1_a", "valid_1_a_1", "valid_2_a_1"]
+    with pytest.raises(InputError, match=r"1 scan and .*: 'valid_1_a' and 'valid_1_a_1'"):
+        joined(RECONSTRUCTIONS, both)
+    assert len(joined(both, RECONSTRUCTIONS, unit="series")) == 3
+
+
+def test_further_reconstructions_of_predictions_are_counted():
+    found = joined(RECONSTRUCTIONS, [*RECONSTRUCTIONS, "valid_9_a_1"])
+    assert found.counts["unused_predictions"] == len(RECONSTRUCTIONS) - 3
+    assert "2 predictions of further reconstructions of these scans not used." in found.notes
+    assert found.counts["unknown_predictions"] == 1
+    one = joined(["valid_1_a_1"], ["valid_1_a_1"])
+    assert one.counts["unused_predictions"] == 0

@@ -6,10 +6,10 @@ import pytest
 
 from uvlm.errors import InputError
 from uvlm.evaluation.labels.clinical import PROTOCOLS as CLINICAL
-from uvlm.evaluation.published import MARK, datasets, published_rows
+from uvlm.evaluation.published import MARK, classes_of, datasets, home_of, near, published_rows
 from uvlm.evaluation.retrieval import PROTOCOLS as RETRIEVAL
 from uvlm.evaluation.vqa import PROTOCOLS as VQA
-from uvlm.registry import ABDOMEN_LABELS
+from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
 
 ROWS = published_rows()
 
@@ -103,7 +103,12 @@ def test_protocols_are_known_ones_or_said_to_be_unknown():
     named = {row.protocol for row in ROWS if row.protocol_known}
     text = {"bleu@authors", "bleu@vlm3d", "ngram_precision@hsenet"}
     assert named <= known | text
-    assert {row.protocol for row in ROWS if not row.protocol_known} == {"", "bleu", "detect"}
+    assert {row.protocol for row in ROWS if not row.protocol_known} == {
+        "",
+        "bleu",
+        "ce_f1",
+        "detect",
+    }
 
 
 def test_hsenets_bleu_is_not_called_bleu():
@@ -122,3 +127,26 @@ def test_an_unknown_dataset_or_system_is_refused_with_those_there_are():
         published_rows("report", "MIMIC")
     with pytest.raises(InputError, match=r"system 'GPT'\. There are: U-VLM"):
         published_rows("cls", systems=["GPT"])
+
+
+def test_the_nearest_dataset_is_that_of_the_region_or_of_the_classes():
+    assert home_of("chest", None) == "CT-RATE"
+    assert home_of("abdomen", frozenset(CT_RATE_LABELS)) == "AbdomenAtlas 3.0"
+    assert home_of(None, frozenset(CT_RATE_LABELS[:2])) == "CT-RATE"
+    assert home_of(None, frozenset(ABDOMEN_LABELS)) == "AbdomenAtlas 3.0"
+    assert home_of(None, frozenset({"Tumour"})) == home_of(None, None) == ""
+
+
+def test_rows_of_other_datasets_stay_away_unless_their_system_is_named_and_has_no_other():
+    rows = published_rows("report")
+    assert {r.dataset for r in near(rows, "CT-RATE")} == {"CT-RATE", ""}
+    assert near(rows, "") == rows
+    winner = published_rows("report", systems=["VLM3D 2026 winner"])
+    assert near(winner, "CT-RATE") == []
+    assert near(winner, "CT-RATE", ["VLM3D 2026 winner"]) == winner
+
+
+def test_classes_belong_to_the_dataset():
+    assert classes_of("CT-RATE") == classes_of("CT-RATE (VLM3D hidden test)")
+    assert classes_of("AbdomenAtlas 3.0") == set(ABDOMEN_LABELS)
+    assert classes_of("RadGenome-ChestCT") is None

@@ -2,12 +2,17 @@
 
 import json
 import math
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from uvlm.errors import InputError
 from uvlm.evaluation.measure import mean_measure
+from uvlm.evaluation.rendering.markdown import markdown
+from uvlm.evaluation.rendering.page import html
+from uvlm.evaluation.rendering.words import described, grids, summary
 from uvlm.evaluation.result_files import file_mark, file_names, read_result, write_result
 from uvlm.evaluation.results import Chart, build_result, split_name
 
@@ -43,6 +48,17 @@ def test_a_floor_stands_beside_the_score_of_the_same_name_with_a_paired_gain():
     assert floor.name == "constant"
     assert floor.value == pytest.approx(0.25)
     assert (floor.gain.low, floor.gain.high) == (pytest.approx(0.25), pytest.approx(0.25))
+
+
+def test_a_floor_of_some_studies_is_compared_over_these_alone():
+    members = np.arange(20) < 5
+    floor = np.where(members[:, None], VALUES - 0.25, np.nan)
+    part = replace(measure(floor), members=members)
+    (score,) = result(floors={"constant": [part]}).scores
+    (found,) = score.floors
+    assert score.value == pytest.approx(0.5)
+    assert found.value == pytest.approx(VALUES[:5].mean() - 0.25)
+    assert [found.gain.difference, found.gain.low, found.gain.high] == pytest.approx([0.25] * 3)
 
 
 def test_the_order_of_measures_and_studies_changes_no_score():
@@ -186,3 +202,71 @@ def test_damaged_and_foreign_results_are_refused(folder, tmp_path):
 def test_a_file_is_known_by_its_name_and_content_not_its_place(tmp_path):
     (tmp_path / "a.csv").write_text("x")
     assert file_mark(tmp_path / "a.csv") == "a.csv (2d711642b726)"
+
+
+def test_a_note_of_all_protocols_is_written_once(tmp_path):
+    notes = ("Two studies have no prediction.",)
+    two = [mean_measure(name, ("a",), VALUES, notes=notes) for name in ("one@test", "two@test")]
+    found = result(measures=two)
+    for text in (markdown(found), html(found), summary(found)):
+        assert text.count(notes[0]) == 1
+    assert notes[0] in markdown(result(measures=two[:1]))
+
+
+def test_every_protocol_says_what_it_computes_and_its_source():
+    about = described("vqa@exact", "vqa")
+    assert about.startswith("Share of questions answered exactly. Source: ")
+    assert described("surface_dice@3mm", "seg") == described("surface_dice@2mm", "seg") != ""
+    assert described("mean@test", "report") == ""
+    found = result(task="vqa", measures=[mean_measure("vqa@exact", ("accuracy",), VALUES)])
+    assert about in markdown(found).splitlines()
+    assert html(found).count(about) == 1
+
+
+def test_units_stand_in_tables_and_plots():
+    names = ("HD95", "HD95: liver")
+    found = result(
+        task="seg", measures=[mean_measure("hd95@diagonal", names, np.repeat(VALUES, 2, 1))]
+    )
+    assert "| HD95 (mm) |" in markdown(found)
+    assert "| class | HD95 (mm) |" in markdown(found)
+    assert html(found).count("<text") > 0
+    assert html(found).count(">mm</text>") == 2
+
+
+def test_a_class_says_in_how_many_studies_it_has_a_score():
+    values = np.repeat(VALUES, 3, axis=1)
+    values[:15, 2] = np.nan
+    names = ("Dice", "Dice: liver", "Dice: cyst")
+    *_, grid = grids(result(measures=[measure(values, names)]))
+    assert grid.header[:2] == ("class", "studies")
+    assert [row[:2] for row in grid.rows] == [("liver", "20"), ("cyst", "5")]
+    *_, grid = grids(result(measures=[measure(np.repeat(VALUES, 3, axis=1), names)]))
+    assert "studies" not in grid.header
+
+
+def test_types_of_questions_are_no_classes_and_have_their_floor():
+    names = ("accuracy", "accuracy: size")
+    measures, floor = ([measure(np.repeat(v, 2, 1), names)] for v in (VALUES, VALUES / 2))
+    found = result(task="vqa", measures=measures, floors={"majority answer": floor})
+    *_, grid = grids(found)
+    assert grid.title == "mean@test, by type"
+    assert grid.header == ("type", "accuracy", "95 %", "majority answer")
+    assert grid.rows[0][-1] == "0.250"
+    assert "by class" not in html(found) + markdown(found)
+    assert "'minus majority answer' is the score less that" in summary(found)
+
+
+def test_many_studies_of_few_patients_need_little_memory():
+    """All weights of 20,000 studies at once would be 160 MB."""
+    many, values = [f"s{i}" for i in range(20_000)], np.resize(VALUES, (20_000, 1))
+    tracemalloc.start()
+    result(
+        ids=many,
+        patients=[f"p{i % 30}" for i in range(20_000)],
+        measures=[measure(values)],
+        resamples=1000,
+    )
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60e6

@@ -172,8 +172,11 @@ def test_weights_are_those_of_the_queries_and_the_gallery_stays_whole():
 
 
 def test_a_resample_without_weight_has_no_median():
-    (rank,) = retrieval_measures(unit(9, 3), unit(9, 3), range(9), ["retrieval@groups-rank"])
+    names = ["retrieval@groups-rank"]
+    (rank,) = retrieval_measures(unit(9, 3), unit(9, 3), range(9), names)
     assert np.isnan(rank.score(np.zeros((1, 9)))).all()
+    (floor,) = retrieval_floors(range(9), names)["chance"]
+    assert np.isnan(floor.score(np.zeros((1, 9)))).all()
 
 
 def test_recall_at_the_size_of_the_gallery_or_more_is_not_given_and_said():
@@ -184,16 +187,18 @@ def test_recall_at_the_size_of_the_gallery_or_more_is_not_given_and_said():
     assert any("Recall at 10, 50, 100 is not given" in note for note in recall.notes)
 
 
-def test_a_single_study_has_no_recall():
+def test_a_single_study_has_no_recall_and_no_reciprocal_rank():
     recall, rank = retrieval_measures(np.ones((1, 2)), np.ones((1, 2)), ["a"])
-    assert np.isnan(recall.values(1)[:5]).all()
+    assert np.isnan(recall.values(1)).all()
+    assert np.isnan(retrieval_floors(["a"])["chance"][0].values(1)).all()
+    assert not any(": ." in note for note in recall.notes)
     assert rank.values(1).tolist() == [1, 1]
 
 
 def test_size_and_chance_are_stated():
     recall, _ = retrieval_measures(unit(20, 4), unit(20, 4), [0, 0, *range(1, 19)])
     assert "Gallery of 20 studies with 19 different reports" in recall.notes[0]
-    assert "25.00% at 5" in recall.notes[0]
+    assert "a gallery in random order" in recall.notes[0]
 
 
 def test_memory_is_bounded_by_blocks(monkeypatch):

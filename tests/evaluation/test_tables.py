@@ -151,3 +151,18 @@ def test_the_published_sample_files_are_read_and_their_defects_named(real_data):
         label_rows(chest, chest.rows, names)
     with pytest.raises(InputError, match="quoted field is not properly closed"):
         read_table(next(folder.glob("Dataset202*/train_merged.csv")))
+
+
+@pytest.mark.parametrize(
+    ("cell", "logits", "remedy"),
+    [
+        ("0,5", False, "0.5 and not 0,5"),
+        ("-1,25", True, "0.5 and not 0,5"),
+        ("-inf", True, "a logit, a finite number"),
+        ("-inf", False, "a probability from 0 to 1"),
+    ],
+)
+def test_a_cell_that_is_no_number_has_the_remedy_that_fits(table, cell, logits, remedy):
+    read = table(f'id;Nodule\na;"{cell}"\n')
+    with pytest.raises(InputError, match=remedy):
+        probability_rows(read, read.rows, ["Nodule"], logits=logits)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from uvlm.errors import InputError
 
 if TYPE_CHECKING:
-    from uvlm.evaluation.compare import Comparison, PairedScore
+    from uvlm.evaluation.compare import Comparison
     from uvlm.evaluation.published import PublishedRow
+    from uvlm.evaluation.result_files import Stored
 
 __all__ = ["main"]
 
@@ -37,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     check_free(args.out, FILES)
     results = [read_result(path) for path in args.results]
     names = args.names or _names(args.results)
-    rows = _published(args, results[0].task if results else None)
+    rows = _published(args, results)
     found = comparison(results, names, rows, by_class=args.by_class)
     written = write_whole(args.out, _contents(found))
     print(found.text())
@@ -70,7 +69,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SYSTEM",
         help="published systems to show, or `all`; quote names with spaces",
     )
-    add("--dataset", metavar="NAME", help="published values on this dataset only")
+    add(
+        "--dataset",
+        metavar="NAME",
+        help="published values on this dataset only; default: that of the first result's region",
+    )
     add("--by-class", action="store_true", help="rows for single classes too")
     add("--list", action="store_true", help="list what was published, and stop")
     return parser
@@ -86,61 +89,29 @@ def _names(paths: Sequence[Path]) -> list[str]:
     raise InputError("two results have one name. Give --names, one for each.")
 
 
-def _published(args: argparse.Namespace, task: str | None) -> list[PublishedRow]:
-    from uvlm.evaluation.published import published_rows
+def _published(args: argparse.Namespace, results: Sequence[Stored]) -> list[PublishedRow]:
+    """Without --dataset those of the dataset to which the first result is nearest."""
+    from uvlm.evaluation.comparable import class_set
+    from uvlm.evaluation.published import home_of, near, published_rows
 
-    if not args.published and args.dataset is None:
+    if not results or (not args.published and args.dataset is None):
         return []
     systems = [] if args.published in ([], [ALL]) else args.published
-    return published_rows(task, args.dataset, systems)
+    first = results[0]
+    rows = published_rows(first.task, args.dataset, systems)
+    if args.dataset is not None:
+        return rows
+    return near(rows, home_of(first.about.get("region"), class_set(first.about)), systems)
 
 
 def _contents(found: Comparison) -> dict[str, str]:
-    from uvlm.evaluation.rendering.page import grid_html, picture
-    from uvlm.preprocessing.quality_page import Html, join, page
-
-    style = Html("<style>figure.plot{max-width:60rem}svg rect{fill:none}</style>")
-    figure = [("figure", "Figure", join([picture(found.figure)]))] if found.figure else []
-    tables = [(f"t{i}", grid.title, grid_html(grid)) for i, grid in enumerate(found.grids)]
     contents = (
-        json.dumps(_as_json(found), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         found.markdown(),
-        page(f"Comparison: {found.task}", [*figure, *tables], style),
+        found.html(),
         found.figure or "<svg xmlns='http://www.w3.org/2000/svg'/>\n",
     )
     return dict(zip(FILES, contents, strict=True))
-
-
-def _as_json(found: Comparison) -> dict[str, Any]:
-    """Tables as they are read; tests with their numbers, null where there is none."""
-    tables = [
-        {
-            "title": grid.title,
-            "header": list(grid.header),
-            "rows": [list(row) for row in grid.rows],
-            "notes": list(grid.notes),
-        }
-        for grid in found.grids
-    ]
-    return {
-        "task": found.task,
-        "systems": list(found.systems),
-        "tables": tables,
-        "tests": [_test(pair) for pair in found.paired],
-    }
-
-
-def _test(pair: PairedScore) -> dict[str, Any]:
-    content: dict[str, Any] = {
-        "protocol": pair.protocol,
-        "name": pair.name,
-        "system": pair.system,
-        "against": pair.against,
-    }
-    if pair.difference is None:
-        return {**content, "reason": pair.reason}
-    numbers = asdict(pair.difference)
-    return content | {k: v if math.isfinite(v) else None for k, v in numbers.items()}
 
 
 def _listed() -> str:

@@ -77,12 +77,13 @@ def _add_common(parser: argparse.ArgumentParser, task: str) -> None:
         metavar="NAME",
         help="compute these only; default: all for which everything is there (see --list)",
     )
-    add(
-        "--missing",
-        choices=("wrong", "refuse"),
-        default="wrong",
-        help="a study without prediction counts as wrong (default), or nothing is scored",
-    )
+    if task != "retrieval":  # a smaller gallery is an easier search, so there is no choice
+        add(
+            "--missing",
+            choices=("wrong", "refuse"),
+            default="wrong",
+            help="a study without prediction counts as wrong (default), or nothing is scored",
+        )
     add(
         "--unit",
         choices=("scan", "series"),
@@ -148,6 +149,35 @@ def _named_folder(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
+def _organ_limit(text: str) -> tuple[str, float]:
+    organ, _, number = text.rpartition("=")
+    try:
+        return organ, float(number)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no NUMBER or ORGAN=NUMBER") from None
+
+
+def _limit(add: Any, option: str, what: str) -> None:
+    add(
+        option,
+        nargs="+",
+        type=_organ_limit,
+        action="extend",
+        default=[],
+        metavar="[ORGAN=]NUMBER",
+        help=f"{what}; one number, or ORGAN=NUMBER of liver, kidney, pancreas",
+    )
+
+
+def _others(add: Any) -> None:
+    add(
+        "--others",
+        choices=("refuse", "background"),
+        default="refuse",
+        help="values of masks that no class has: refused (default), or background",
+    )
+
+
 def _label_columns(add: Any) -> None:
     add("--label-columns", nargs="+", default=[], metavar="NAME", help="classes to score")
 
@@ -197,6 +227,7 @@ def _seg(group: Any) -> None:
         "a class",
     )
     add("--predicted-classes", type=Path, metavar="JSON", help="if predictions have other numbers")
+    _others(add)
     add("--lesions", nargs="+", default=[], metavar="CLASS", help="classes that are lesions")
     add("--tolerance", type=float, default=2.0, metavar="MM", help="of surface Dice (default 2)")
     add("--lesion-iou", type=float, default=0.0, metavar="IOU", help="least overlap of a lesion")
@@ -216,14 +247,11 @@ def _detect(group: Any) -> None:
     add("--prediction-text-column", nargs="+", default=[], metavar="NAME", help="the same")
     add("--mask-column", metavar="NAME", help="paths of the masks, where tables are given")
     add("--classes", type=Path, metavar="JSON", help="class names and values of the masks")
+    add("--predicted-classes", type=Path, metavar="JSON", help="if predictions have other numbers")
+    _others(add)
     add("--logits", action="store_true", help="the predictions are logits")
-    add(
-        "--minimum",
-        type=float,
-        default=30.0,
-        metavar="MM3",
-        help="least volume of a lesion for detect@masks-radgpt (default 30)",
-    )
+    _limit(add, "--minimum", "mm^3 of a lesion for detect@masks-radgpt (default 30)")
+    _limit(add, "--threshold", "for detect@probabilities (default 0.5)")
     _validation(add)
     add("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
 
@@ -247,7 +275,7 @@ def run_task(args: argparse.Namespace) -> int:
         return 0
     for name in ("references", "predictions", "out"):
         if getattr(args, name) is None:
-            raise InputError(f"uvlm evaluate {args.what} needs --{name}; --help explains it.")
+            raise InputError(f"{args.what} needs --{name}; --help explains it.")
     return _write_and_print(args.what, _options(args), args.out, asked=args.protocol)
 
 

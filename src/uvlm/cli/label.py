@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
 
     check_free(args.out, args.evidence)
     reports = read_reports(args.reports, args.id_column, args.report_column or ())
-    labeller = _labeller(args)
+    labeller = _labeller(args, reports.ids)
     labels = labeller.label(reports.texts)
     _warn(reports.texts, args.labeller)
     write_labels(reports, labels, labeller.classes, args.out, args.evidence, labeller.name)
@@ -92,7 +92,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _labeller(args: argparse.Namespace) -> Labeller:
+def _labeller(args: argparse.Namespace, ids: Sequence[str]) -> Labeller:
+    if args.labeller != "llm" and (args.address or args.send_reports):
+        raise InputError(
+            f"--address and --send-reports are options of --labeller llm, not of {args.labeller}, "
+            "which sends nothing. Give --labeller llm, or leave them out."
+        )
     if args.labeller == "rules":
         if args.region == "abdomen":
             from uvlm.text.labelling.abdomen import ABDOMEN
@@ -101,7 +106,7 @@ def _labeller(args: argparse.Namespace) -> Labeller:
         from uvlm.text.labelling.chest import CHEST
 
         return CHEST
-    return _radbert(args) if args.labeller == "radbert" else _language_model(args)
+    return _radbert(args) if args.labeller == "radbert" else _language_model(args, ids)
 
 
 def _radbert(args: argparse.Namespace) -> Labeller:
@@ -117,7 +122,7 @@ def _radbert(args: argparse.Namespace) -> Labeller:
     return RadBert(args.weights, args.checkpoint, device=args.device)
 
 
-def _language_model(args: argparse.Namespace) -> Labeller:
+def _language_model(args: argparse.Namespace, ids: Sequence[str]) -> Labeller:
     if not args.address or not args.model:
         raise InputError("llm needs --address URL and --model NAME.")
     key = os.environ.get(args.key_variable) if args.key_variable else None
@@ -133,6 +138,7 @@ def _language_model(args: argparse.Namespace) -> Labeller:
         cache=args.cache,
         key=key,
         workers=args.workers,
+        ids=ids,
     )
 
 

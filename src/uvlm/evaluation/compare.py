@@ -2,7 +2,8 @@
 
 Two results can be tested against each other if they are of the same studies and patients, drawn
 with the same seed; `resample_key` tells. Their resamples are then the same, and the difference of a
-score has an interval and a p-value over them. Otherwise no test is made, and that is said.
+score has an interval and a p-value over them, if it is of one kind in both: over the same classes,
+by the same labeller (`comparable`). Otherwise no test is made, and that is said.
 Published values stand in a table of their own; nothing can be tested against them.
 """
 
@@ -14,7 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from uvlm.errors import InputError
-from uvlm.evaluation.beside import Key, cell, figure, fitting_rows, published_grid
+from uvlm.evaluation.beside import by_protocol, cell, figure, fitting_rows, published_grid
+from uvlm.evaluation.comparable import Key, beside_all, differing, shown, told
 from uvlm.evaluation.intervals import Difference, paired_difference
 from uvlm.evaluation.published import PublishedRow
 from uvlm.evaluation.rendering.page import WIDE, grid_html, picture
@@ -27,6 +29,7 @@ __all__ = ["NO_TEST", "Comparison", "PairedScore", "comparison"]
 
 NO_TEST = "different studies, no test"
 OTHER_DRAWS = "other seed or number of resamples, no test"
+NO_INTERVAL = "no interval, no test"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,8 @@ class Comparison:
 
     def text(self) -> str:
         """For a terminal."""
-        return "\n\n".join(grid.text() for grid in self.grids)
+        beside = [] if self.published is None else by_protocol(self.published)
+        return "\n\n".join(grid.text() for grid in (self.table, *beside))
 
     def markdown(self) -> str:
         return "\n\n".join(grid.markdown() for grid in self.grids) + "\n"
@@ -105,7 +109,7 @@ def _known(value: Any) -> Any:
 
 def _pair_dict(pair: PairedScore) -> dict[str, Any]:
     found = asdict(pair)
-    numbers = found.pop("difference") or {}
+    numbers = found.pop("difference") or {"difference": None}
     return {**found, **{key: _known(value) for key, value in numbers.items()}}
 
 
@@ -135,16 +139,20 @@ def comparison(
         for key in keys
         for result, name in zip(results[1:], names[1:], strict=True)
     )
-    fitting = fitting_rows(published, keys)
+    named = fitting_rows(published, keys)
+    fitting = {
+        key: [row for row in rows if beside_all(results, key, row)] for key, rows in named.items()
+    }
+    apart = [key for key in keys if len(fitting[key]) < len(named[key])]
     return Comparison(
         task=results[0].task,
         systems=tuple(names),
-        table=_table(keys, scores, names, paired, _notes(results, names)),
+        table=_table(keys, scores, names, paired, _notes(results, names, keys, paired)),
         paired=paired,
         figure=figure(keys, scores, names, fitting),
         scores=tuple(tuple(found[key] for key in keys) for found in scores),
-        published=published_grid(fitting, scores, names) if published else None,
-        beside=tuple(row for rows in fitting.values() for row in rows),
+        published=published_grid(fitting, scores, names, apart) if published else None,
+        beside=tuple(dict.fromkeys(row for rows in fitting.values() for row in rows)),
     )
 
 
@@ -186,7 +194,7 @@ def _shared_keys(results: Sequence[Stored], by_class: bool) -> list[Key]:
 
 
 def _reason(first: Stored, other: Stored) -> str:
-    """Why no test is possible; "" if one is."""
+    """Why no test is possible of any score; "" if one is."""
     if first.resample_key == other.resample_key:
         return "" if len(first.draws) else "no resamples, no test"
     same = all(first.about.get(name) == other.about.get(name) for name in ("seed", "resamples"))
@@ -195,10 +203,16 @@ def _reason(first: Stored, other: Stored) -> str:
 
 def _pair(first: Stored, other: Stored, key: Key, against: str, name: str) -> PairedScore:
     reason = _reason(first, other)
+    if not reason and (what := differing(first, other, key)):
+        reason = f"other {told(what)}, no test"
     difference = None
+    columns = [_column(result, key) for result in (other, first)]
+    own = other.scores[columns[0]], first.scores[columns[1]]
+    # Where resampling says nothing of a score, as of a calibration error, it has no interval.
+    if not reason and any(math.isnan(s.low) and math.isfinite(s.value) for s in own):
+        reason = NO_INTERVAL
     if not reason:
-        columns = [_column(result, key) for result in (other, first)]
-        values = other.scores[columns[0]].value, first.scores[columns[1]].value
+        values = own[0].value, own[1].value
         draws = other.draws[:, columns[0]], first.draws[:, columns[1]]
         difference = paired_difference(values, draws)
     return PairedScore(
@@ -246,26 +260,59 @@ def _difference(pair: PairedScore) -> list[str]:
     return [f"{found.difference:+.3f}{limits}", p_value]
 
 
-def _notes(results: Sequence[Stored], names: Sequence[str]) -> tuple[str, ...]:
+def _notes(
+    results: Sequence[Stored],
+    names: Sequence[str],
+    keys: Sequence[Key],
+    paired: Sequence[PairedScore],
+) -> tuple[str, ...]:
     notes = []
-    if any(not _reason(results[0], result) for result in results[1:]):
+    if any(pair.difference is not None for pair in paired):
         notes.append(
             "Brackets are 95 % intervals of a bootstrap over patients. Differences and p-values "
             "(two-sided) are paired: every resample scores both systems on the same patients. They "
             "are not corrected for the number of comparisons."
         )
     for result, name in zip(results[1:], names[1:], strict=True):
-        reason = _reason(results[0], result)
-        if reason:
+        own, first = (found.about.get("references") for found in (result, results[0]))
+        if reason := _reason(results[0], result):
             notes.append(f"{name} and {names[0]}: {reason}.")
-        for file in ("references", "labels"):
-            own, first = result.about.get(file), results[0].about.get(file)
-            if own != first and None not in (own, first):
-                notes.append(
-                    f"{name} and {names[0]} were scored with different files of {file}: {own} and "
-                    f"{first}; a difference may be theirs."
-                )
+        notes += _differing_notes(results[0], result, keys, (names[0], name))
+        if own != first and None not in (own, first):
+            notes.append(
+                f"{name} and {names[0]} were scored with different files of references: {own} and "
+                f"{first}; a difference may be theirs."
+            )
     lower = sorted({s.name for s in results[0].scores if not (s.higher_is_better or s.per_class)})
     if lower:
         notes.append(f"Lower is better: {', '.join(lower)}.")
-    return tuple(notes)
+    return (*notes, *_protocol_notes(results, names, keys))
+
+
+def _differing_notes(
+    first: Stored, other: Stored, keys: Sequence[Key], names: tuple[str, str]
+) -> list[str]:
+    """What makes scores incomparable, each with the protocols that it concerns."""
+    found: dict[str, dict[str, None]] = {}
+    for key in keys:
+        if what := differing(first, other, key):
+            found.setdefault(what, {})[key[0]] = None
+    return [
+        f"{names[1]} and {names[0]} are not comparable in {', '.join(protocols)}, other "
+        f"{told(what)}: {shown(other, what)} against {shown(first, what)}."
+        for what, protocols in found.items()
+    ]
+
+
+def _protocol_notes(
+    results: Sequence[Stored], names: Sequence[str], keys: Sequence[Key]
+) -> list[str]:
+    """What the results say of the protocols shown; what several say stands once."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for protocol in dict.fromkeys(protocol for protocol, _ in keys):
+        for result, name in zip(results, names, strict=True):
+            for note in result.notes.get(protocol, ()):
+                said.setdefault((protocol, note), []).append(name)
+    return [
+        f"{protocol} ({', '.join(systems)}): {note}" for (protocol, note), systems in said.items()
+    ]

@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output-dir", type=Path, required=True, metavar="DIR", help="folder to write to")
     add("--id-col", metavar="NAME", help="study id")
     add("--cls-columns", nargs="+", default=[], metavar="NAME", help="labels to score")
+    add("--logits", action="store_true", help="predictions are logits, not probabilities")
     add("--gt-report-col", metavar="NAME", help="report of the truth")
     add("--pred-report-col", metavar="NAME", help="report of the predictions")
     return parser
@@ -62,6 +63,8 @@ def _run(args: argparse.Namespace) -> int:
         "id_column": args.id_col,
         "label_columns": tuple(args.cls_columns),
     }
+    if args.task == "cls":
+        values["logits"] = args.logits
     if args.task == "report":
         values["text_column"] = _named(args.gt_report_col)
         values["prediction_text_column"] = _named(args.pred_report_col)

@@ -25,10 +25,12 @@ __all__ = [
     "CONFIDENCE",
     "Difference",
     "Interval",
+    "Resamples",
     "draws_of",
     "limits",
     "paired_bootstrap",
     "paired_difference",
+    "patient_resamples",
     "patient_weights",
     "resample_key",
 ]
@@ -97,8 +99,26 @@ def paired_bootstrap(
     )
 
 
-def patient_weights(patients: Sequence[str], resamples: int = 1000, seed: int = 0) -> Weights:
-    """(R, N) how often each study is drawn when patients are drawn with replacement.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Resamples:
+    """Weights of R resamples, kept per patient: those of 180,000 questions would take 1.4 GB."""
+
+    draws: NDArray[np.int32]
+    """(R, P) how often each of P patients is drawn."""
+
+    member: NDArray[np.int64]
+    """(N,) patient of each study."""
+
+    def __len__(self) -> int:
+        return len(self.draws)
+
+    def __getitem__(self, rows: slice) -> Weights:
+        """(r, N) weights of some resamples."""
+        return self.draws[rows][:, self.member].astype(np.float64)
+
+
+def patient_resamples(patients: Sequence[str], resamples: int = 1000, seed: int = 0) -> Resamples:
+    """How often each study is drawn when patients are drawn with replacement.
 
     Depends on who the patients are, not on the order of the studies.
 
@@ -108,14 +128,24 @@ def patient_weights(patients: Sequence[str], resamples: int = 1000, seed: int = 
     if not patients:
         raise InputError("there is no study to score.")
     index = {name: i for i, name in enumerate(sorted(set(patients)))}
-    draws = _draw(len(index), resamples, seed)
-    return draws[:, [index[name] for name in patients]].astype(np.float64)
+    member = np.array([index[name] for name in patients], dtype=np.int64)
+    return Resamples(draws=_draw(len(index), resamples, seed), member=member)
 
 
-def _draw(groups: int, resamples: int, seed: int) -> NDArray[np.int64]:
+def patient_weights(patients: Sequence[str], resamples: int = 1000, seed: int = 0) -> Weights:
+    """(R, N) weights of `patient_resamples`, all at once."""
+    return patient_resamples(patients, resamples, seed)[:]
+
+
+def _draw(groups: int, resamples: int, seed: int) -> NDArray[np.int32]:
     """(resamples, groups) how often each group is drawn."""
     chances = np.full(groups, 1.0 / groups)
-    return np.random.default_rng(seed).multinomial(groups, chances, size=resamples)
+    random = np.random.default_rng(seed)
+    draws = np.empty((resamples, groups), dtype=np.int32)
+    for start in range(0, resamples, CHUNK):
+        part = draws[start : start + CHUNK]
+        part[:] = random.multinomial(groups, chances, size=len(part))
+    return draws
 
 
 def resample_key(ids: Sequence[str], patients: Sequence[str], resamples: int, seed: int) -> str:
@@ -124,7 +154,7 @@ def resample_key(ids: Sequence[str], patients: Sequence[str], resamples: int, se
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def draws_of(measure: Measure, weights: Weights) -> NDArray[np.float64]:
+def draws_of(measure: Measure, weights: Weights | Resamples) -> NDArray[np.float64]:
     """(R, N) weights -> (R, M) scores, a few resamples at a time to bound the memory."""
     parts = [measure.score(weights[i : i + CHUNK]) for i in range(0, len(weights), CHUNK)]
     if not parts:

@@ -24,6 +24,7 @@ __all__ = [
     "Keyed",
     "Missing",
     "Unit",
+    "finder",
     "join",
     "keyed",
     "patients_of",
@@ -34,6 +35,9 @@ __all__ = [
 
 Unit = Literal["scan", "series"]
 Missing = Literal["wrong", "refuse"]
+Item = Literal["study", "question"]
+
+_MANY: Mapping[Item, str] = {"study": "studies", "question": "questions"}
 
 SHOWN = 5
 """Ids named in a message; of more, the number is said."""
@@ -61,6 +65,9 @@ class Keyed:
     id_column: str
     rows: Mapping[str, tuple[int, Cells]]
     """Key of a study -> (row number, cells)."""
+
+    item: Item = "study"
+    """What a row is about, for messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +101,7 @@ class Joined:
         left_out = len(self) - len(chosen)
         if not left_out:
             return self
-        note = f"{_studies(left_out)} left out: {reason}."
+        note = f"{_are(left_out, 'study')} left out: {reason}."
         predictions = tuple(self.predictions[i] for i in chosen)
         patients = tuple(self.patients[i] for i in chosen)
         counts = dict(self.counts)
@@ -112,12 +119,16 @@ class Joined:
 
 
 def keyed(
-    table: Table, id_column: str | None = None, key_of: Callable[[str], str] = study_key
+    table: Table,
+    id_column: str | None = None,
+    key_of: Callable[[str], str] = study_key,
+    item: Item = "study",
 ) -> Keyed:
     """Find the ids of a table's rows.
 
     Args:
         key_of: what of a cell counts
+        item: what a row is about
 
     Raises:
         InputError: no id column, no row, an empty id, two rows with one id, or two ids that differ
@@ -125,13 +136,13 @@ def keyed(
     """
     column = find_column(table, id_column, ID_COLUMNS, "the study's id, --id-column")
     if not table.rows:
-        raise InputError.about(table.path, "a header and no row", "Give one row per study.")
+        raise InputError.about(table.path, "a header and no row", f"Give one row per {item}.")
     rows: dict[str, tuple[int, Cells]] = {}
     twice: dict[str, list[int]] = {}
     for number, cells in table.rows:
         key = key_of(cells[column])
         if not key:
-            raise table.error(number, column, "empty", "Give every row the id of its study.")
+            raise table.error(number, column, "empty", f"Give every row the id of its {item}.")
         if key in rows:
             twice.setdefault(key, [rows[key][0]]).append(number)
         else:
@@ -141,13 +152,22 @@ def keyed(
         raise InputError.about(
             table.path,
             f"{_number(len(twice), 'id')} more than once: {_some(shown)}",
-            "Keep one row per study. Folders and .nii.gz, .nii, .b2nd are no part of an id.",
+            _ONE_ROW[item],
         )
-    _refuse_case(table.path, rows, rows)
-    return Keyed(table=table, id_column=column, rows=rows)
+    _refuse_case(table.path, rows, rows, item)
+    return Keyed(table=table, id_column=column, rows=rows, item=item)
 
 
-def _refuse_case(path: Path, keys: Mapping[str, object], others: Mapping[str, object]) -> None:
+_ONE_ROW: Mapping[Item, str] = {
+    "study": "Keep one row per study. Folders and .nii.gz, .nii, .b2nd are no part of an id.",
+    "question": "Keep one row per question, or tell questions apart by an id in both tables "
+    "(--question-column).",
+}
+
+
+def _refuse_case(
+    path: Path, keys: Mapping[str, object], others: Mapping[str, object], item: Item
+) -> None:
     """Refuse keys that another key equals but for case: nobody can tell if they are one study."""
     plain: dict[str, list[str]] = {}
     for other in others:
@@ -162,7 +182,7 @@ def _refuse_case(path: Path, keys: Mapping[str, object], others: Mapping[str, ob
         raise InputError.about(
             path,
             f"{_number(len(wrong), 'id')} differ only in case: {_some(wrong)}",
-            "Write the id of a study the same way everywhere.",
+            f"Write the id of a {item} the same way everywhere.",
         )
 
 
@@ -185,26 +205,24 @@ def join(
 
     Raises:
         InputError: no study has a prediction; ids that differ only in case; a missing prediction
-            with "refuse"; an empty cell in the patient column.
+            with "refuse"; an empty patient; a prediction both of a scan and its reconstruction.
     """
-    _refuse_case(predictions.table.path, predictions.rows, references.rows)
+    _refuse_case(predictions.table.path, predictions.rows, references.rows, references.item)
     chosen_unit: Unit = unit or ("scan" if any(map(scan_of, references.rows)) else "series")
     chosen = sorted(stand_ins(references.rows) if chosen_unit == "scan" else references.rows)
-    find = _finder(predictions.rows, chosen_unit)
+    if chosen_unit == "scan":
+        _refuse_two_of_a_scan(predictions)
+    find = finder(predictions.rows, chosen_unit)
     found = {key: find(key) for key in chosen}
     matched = tuple(predictions.rows[f] if (f := found[key]) else None for key in chosen)
     if not any(matched):
-        raise InputError.about(
-            predictions.table.path,
-            f"none of its {len(predictions.rows)} ids is among those of {references.table.path}, "
-            f"such as {_some([repr(key) for key in chosen[:2]])}",
-            "Check both id columns (--id-column, --prediction-id-column).",
-        )
+        raise _nothing_in_common(references, predictions, chosen, chosen_unit)
+    item = references.item
     lacking = [key for key in chosen if found[key] is None]
     if lacking and missing == "refuse":
         raise InputError.about(
             predictions.table.path,
-            f"{_number(len(lacking), 'study', 'studies')} without prediction: {_some(lacking)}",
+            f"{_number(len(lacking), item, _MANY[item])} without prediction: {_some(lacking)}",
             "Predict them, or let them count as wrong (--missing wrong).",
         )
     rows = tuple(references.rows[key] for key in chosen)
@@ -213,8 +231,10 @@ def join(
         **_count(patients, matched),
         "reference_rows": len(references.rows),
         "reconstructions_left_out": len(references.rows) - len(chosen),
-        "unknown_predictions": len(_unknown(references, predictions, chosen_unit)),
+        "unknown_predictions": len(unknown := _unknown(references, predictions, chosen_unit)),
     }
+    unused = len(predictions.rows) - len(unknown) - len(chosen) + len(lacking)
+    counts["unused_predictions"] = unused
     other = {scan[1] for scan in map(scan_of, predictions.rows) if scan}
     elsewhere = sum((scan := scan_of(key)) is not None and scan[1] in other for key in lacking)
     return Joined(
@@ -223,8 +243,55 @@ def join(
         references=rows,
         predictions=matched,
         unit=chosen_unit,
-        notes=tuple(_notes(counts, chosen_unit, elsewhere)),
+        notes=tuple(_notes(counts, chosen_unit, elsewhere, item)),
         counts=counts,
+    )
+
+
+def _refuse_two_of_a_scan(predictions: Keyed) -> None:
+    """A row about a scan and one about its reconstruction: which is meant, nobody can tell."""
+    own = {scan[1]: key for key in predictions.rows if (scan := scan_of(key)) and scan[2]}
+    twice = [f"{key!r} and {own[key]!r}" for key in predictions.rows if key in own]
+    if twice:
+        raise InputError.about(
+            predictions.table.path,
+            f"{_number(len(twice), 'scan')} and a reconstruction of it: {_some(twice)}",
+            "Keep one row of the two.",
+        )
+
+
+def _nothing_in_common(
+    references: Keyed, predictions: Keyed, chosen: Sequence[str], unit: Unit
+) -> InputError:
+    """Why no prediction is used: other reconstructions, or other ids altogether."""
+    path, total = predictions.table.path, len(predictions.rows)
+    scans = {scan[1]: key for key in chosen if (scan := scan_of(key))} if unit == "scan" else {}
+    others = {key: scans[s[1]] for key in predictions.rows if (s := scan_of(key)) and s[1] in scans}
+    if others:
+        own, stand_in = next(iter(others.items()))
+        return InputError.about(
+            path,
+            f"{len(others)} of its {_number(total, 'id')} are of the scans of "
+            f"{references.table.path}, but of reconstructions that do not stand for them: "
+            f"{own!r}, where the lowest among the references is {stand_in!r}",
+            "Predict that reconstruction of each scan, name the predictions by their scans "
+            f"({own.rpartition('_')[0]!r}), or give references of the predicted "
+            "reconstructions only.",
+        )
+    if references.item == "question":
+        remedy = (
+            f"Questions meet by {references.id_column}: write it alike in both tables, or name "
+            "the column of the question's id in both (--question-column)."
+        )
+    elif references.table.path.is_dir() and path.is_dir():
+        remedy = "Give the masks of a study the same name in both folders."
+    else:
+        remedy = "Check both id columns (--id-column, --prediction-id-column)."
+    return InputError.about(
+        path,
+        f"none of its {_number(total, 'id')} is among those of {references.table.path}, "
+        f"such as {_some([repr(key) for key in chosen[:2]])}",
+        remedy,
     )
 
 
@@ -239,7 +306,7 @@ def stand_ins(keys: Iterable[str]) -> list[str]:
     return [key for _, key in lowest.values()]
 
 
-def _finder(rows: Mapping[str, object], unit: Unit) -> Callable[[str], str | None]:
+def finder(rows: Mapping[str, object], unit: Unit) -> Callable[[str], str | None]:
     """Key of a reference -> key of its prediction. By scan, a row about the scan serves each of its
     reconstructions, and the lowest reconstruction serves a reference about the scan."""
     by_scan = {scan[1]: key for key in stand_ins(rows) if (scan := scan_of(key))}
@@ -297,7 +364,7 @@ def _count(patients: Sequence[str], predictions: Sequence[object | None]) -> dic
     }
 
 
-def _notes(counts: Mapping[str, int], unit: Unit, elsewhere: int) -> list[str]:
+def _notes(counts: Mapping[str, int], unit: Unit, elsewhere: int, item: Item) -> list[str]:
     notes = []
     if unit == "scan" and counts["reconstructions_left_out"]:
         notes.append(
@@ -305,20 +372,23 @@ def _notes(counts: Mapping[str, int], unit: Unit, elsewhere: int) -> list[str]:
             "reconstruction with the lowest number among the references stands for its scan."
         )
     if counts["missing_predictions"]:
-        notes.append(f"{_studies(counts['missing_predictions'])} without prediction.")
+        notes.append(f"{_are(counts['missing_predictions'], item)} without prediction.")
     if elsewhere:
         notes.append(
             f"{elsewhere} of them: one for another reconstruction of the scan, which the rule does "
             "not take."
         )
+    if counts["unused_predictions"]:
+        number = _number(counts["unused_predictions"], "prediction")
+        notes.append(f"{number} of further reconstructions of these scans not used.")
     if counts["unknown_predictions"]:
         number = _number(counts["unknown_predictions"], "prediction")
-        notes.append(f"{number} of studies that are not among the references left out.")
+        notes.append(f"{number} of {_MANY[item]} that are not among the references left out.")
     return notes
 
 
-def _studies(number: int) -> str:
-    return "1 study is" if number == 1 else f"{number} studies are"
+def _are(number: int, item: Item) -> str:
+    return f"1 {item} is" if number == 1 else f"{number} {_MANY[item]} are"
 
 
 def _number(count: int, one: str, many: str | None = None) -> str:

@@ -10,13 +10,13 @@ Shapes: N studies, R resamples, M scores of one measure, K counts per study.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Measure", "Weights", "mean_measure", "sum_measure"]
+__all__ = ["Measure", "Weights", "among", "mean_measure", "sum_measure"]
 
 Weights = NDArray[np.float64]
 
@@ -41,6 +41,12 @@ class Measure:
     """What a reader must know, such as studies or classes left out."""
 
     higher_is_better: bool = True
+
+    interval: bool = True
+    """False where resamples are off to one side of the score: their spread is no interval."""
+
+    members: NDArray[np.bool_] | None = None
+    """(N,) of a floor: the studies it was scored on, where not on all."""
 
     def values(self, studies: int) -> NDArray[np.float64]:
         """(M,) scores of the data themselves."""
@@ -102,4 +108,22 @@ def mean_measure(
         per_study=table,
         notes=notes,
         higher_is_better=higher_is_better,
+    )
+
+
+def among(measure: Measure, members: NDArray[np.bool_]) -> Measure:
+    """A measure of some of the studies as one of all of them, whose others have no score.
+
+    Args:
+        members: (N,) those whom the measure is about
+    """
+    if members.all():
+        return measure
+    table = measure.per_study
+    if table is not None:
+        whole = np.full((len(members), table.shape[1]), np.nan)
+        whole[members] = table
+        table = whole
+    return replace(
+        measure, score=lambda weights: measure.score(weights[:, members]), per_study=table
     )

@@ -16,10 +16,16 @@ from importlib.resources import files
 from typing import Any
 
 from uvlm.errors import InputError
+from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
 
-__all__ = ["MARK", "PublishedRow", "datasets", "published_rows"]
+__all__ = ["MARK", "PublishedRow", "classes_of", "datasets", "home_of", "near", "published_rows"]
 
 MARK = "published, not re-run"
+
+HOMES = {"CT-RATE": frozenset(CT_RATE_LABELS), "AbdomenAtlas 3.0": frozenset(ABDOMEN_LABELS)}
+"""Dataset -> classes over which its scores are counted."""
+
+REGIONS = {"chest": "CT-RATE", "abdomen": "AbdomenAtlas 3.0"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +107,32 @@ def datasets(task: str | None = None) -> tuple[str, ...]:
     """Those of which there are published values, in the order of the file."""
     found = (row.dataset for row in _all() if task in (None, row.task))
     return tuple(dict.fromkeys(name for name in found if name))
+
+
+def classes_of(dataset: str) -> frozenset[str] | None:
+    """Over which published scores are counted; None where that is not known."""
+    # The hidden test set of a challenge, "CT-RATE (...)", has the classes of the open one.
+    return HOMES.get(dataset.split(" (")[0])
+
+
+def home_of(region: str | None, classes: frozenset[str] | None) -> str:
+    """The dataset to which a result of a region, or over some classes, is nearest; "" if none."""
+    if region in REGIONS:
+        return REGIONS[region]
+    return next((name for name, own in HOMES.items() if classes and classes <= own), "")
+
+
+def near(
+    rows: Sequence[PublishedRow], home: str, systems: Sequence[str] = ()
+) -> list[PublishedRow]:
+    """Rows of a dataset and those that state none; all if `home` is "".
+
+    Args:
+        systems: those named, each of which keeps its other rows if it has none of `home`
+    """
+    of_home = {row.system for row in rows if row.dataset == home}
+    kept = {name for name in systems if name not in of_home}
+    return [row for row in rows if not home or row.dataset in (home, "") or row.system in kept]
 
 
 def published_rows(

@@ -16,7 +16,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,8 @@ class Stored:
     """(R, S); no row where there are no intervals."""
 
     resample_key: str
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """As of `Result`."""
 
 
 def read_result(path: Path) -> Stored:
@@ -121,14 +123,23 @@ def read_result(path: Path) -> Stored:
             draws, names, key = stored["draws"], stored["names"], str(stored["key"])
         task, about = str(content["task"]), dict(content["about"])
         own = str(content["resample_key"])
+        notes = {str(of): tuple(map(str, told)) for of, told in content["notes"].items()}
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
         found = f"cannot be read with its draws.npz ({type(error).__name__})"
         raise InputError.about(file, found, "Evaluate again.") from None
     if key != own or names.tolist() != [[score.protocol, score.name] for score in scores]:
         raise InputError.about(draws_file, "is of another result", "Evaluate again.")
-    return Stored(path=path, task=task, about=about, scores=scores, draws=draws, resample_key=own)
+    return Stored(
+        path=path,
+        task=task,
+        about=about,
+        scores=scores,
+        draws=draws,
+        resample_key=own,
+        notes=notes,
+    )
 
 
 def _result_json(path: Path) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from uvlm.errors import InputError
 from uvlm.evaluation.intervals import (
     CONFIDENCE,
     Difference,
+    Resamples,
     draws_of,
     limits,
     paired_difference,
-    patient_weights,
+    patient_resamples,
     resample_key,
 )
 from uvlm.evaluation.measure import Measure
@@ -154,11 +155,11 @@ def build_result(
     if not measures:
         reasons = "; ".join(f"{name}: {why}" for name, why in (skipped or {}).items())
         raise InputError(f"no protocol could be computed. {reasons or 'None was asked for.'}")
-    weights = patient_weights(patients, resamples, seed)
+    weights = patient_resamples(patients, resamples, seed)
     general = list(notes)
     if len(set(patients)) < 2:
         # Every resample would be the data themselves: an interval of no width says nothing.
-        weights = weights[:0]
+        weights = patient_resamples(patients, 0, seed)
         general.append("One patient only: there are no intervals.")
     floor_draws = {
         name: _by_protocol(found, weights, len(ids)) for name, found in (floors or {}).items()
@@ -168,7 +169,7 @@ def build_result(
     for measure in measures:
         draws = draws_of(measure, weights)
         parts.append(draws)
-        scores += _scores(measure, draws, len(ids), floor_draws)
+        scores += _scores(measure, draws, weights, floor_draws)
     return Result(
         task=task,
         about={**(about or {}), "resamples": len(weights), "seed": seed, "confidence": CONFIDENCE},
@@ -184,30 +185,34 @@ def build_result(
     )
 
 
-_Floor = dict[tuple[str, str], tuple[float, NDArray[np.float64]]]
-"""(protocol, name) -> (value, (R,) draws)"""
+_Floor = dict[tuple[str, str], tuple[float, NDArray[np.float64], NDArray[np.bool_] | None]]
+"""(protocol, name) -> (value, (R,) draws, (N,) studies scored or None for all)"""
 
 
-def _by_protocol(measures: Sequence[Measure], weights: NDArray[np.float64], studies: int) -> _Floor:
+def _by_protocol(measures: Sequence[Measure], weights: Resamples, studies: int) -> _Floor:
     found: _Floor = {}
     for measure in measures:
         draws, values = draws_of(measure, weights), measure.values(studies)
         for i, name in enumerate(measure.names):
-            found[measure.protocol, name] = float(values[i]), draws[:, i]
+            found[measure.protocol, name] = float(values[i]), draws[:, i], measure.members
     return found
 
 
 def _scores(
-    measure: Measure, draws: NDArray[np.float64], studies: int, floors: Mapping[str, _Floor]
+    measure: Measure, draws: NDArray[np.float64], weights: Resamples, floors: Mapping[str, _Floor]
 ) -> list[Score]:
-    values, (low, high) = measure.values(studies), limits(draws)
+    values = measure.values(len(weights.member))
+    low, high = limits(draws if measure.interval else np.full_like(draws, np.nan))
     scores = []
     for i, name in enumerate(measure.names):
         beside = []
         for floor, found in floors.items():
             if (measure.protocol, name) in found:
-                value, floor_draws = found[measure.protocol, name]
-                gain = paired_difference((float(values[i]), value), (draws[:, i], floor_draws))
+                value, floor_draws, members = found[measure.protocol, name]
+                own, own_draws = values, draws
+                if members is not None:
+                    own, own_draws = _only(measure, members, weights)
+                gain = paired_difference((float(own[i]), value), (own_draws[:, i], floor_draws))
                 beside.append(Floor(name=floor, value=value, gain=gain))
         scores.append(
             Score(
@@ -221,6 +226,14 @@ def _scores(
             )
         )
     return scores
+
+
+def _only(
+    measure: Measure, members: NDArray[np.bool_], weights: Resamples
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(M,) scores and (R, M) draws of some studies: a difference is over the same ones."""
+    part = replace(measure, score=lambda drawn: measure.score(drawn * members))
+    return part.values(len(members)), draws_of(part, weights)
 
 
 def _notes(measures: Sequence[Measure]) -> dict[str, tuple[str, ...]]:

@@ -69,7 +69,8 @@ PROTOCOLS: tuple[ProtocolInfo, ...] = (
         name="retrieval@groups-rank",
         task="retrieval",
         about=(
-            "Median rank of retrieval@groups, lower is better. In a resample the weighted median: "
+            "Median rank of retrieval@groups, image to report (i2t) and report to image (t2i), "
+            "lower is better. In a resample the weighted median: "
             "half the weight lies on either side; between two ranks, their mean."
         ),
         source="as retrieval@groups",
@@ -79,9 +80,10 @@ PROTOCOLS: tuple[ProtocolInfo, ...] = (
         name="retrieval@paired",
         task="retrieval",
         about=(
-            "As retrieval@groups, but only the study of the same index is a hit and of equal "
-            "cosines the first in the file is nearer. Reconstructions of a scan share a report, so "
-            "up to all but one of them count as misses: published recalls have this fault."
+            "As retrieval@groups, image to report (i2t) and report to image (t2i), but only the "
+            "same study is a hit, and of equal cosines the first by id is nearer. Reconstructions "
+            "of a scan share a report, so up to all but one of them count as misses: published "
+            "recalls have this fault."
         ),
         source="CT-CLIP scripts/report_to_volume_new.py; HSENet image_text_retrieval_stage1.py",
         needs="embeddings of images and reports",
@@ -244,7 +246,8 @@ def _recall(protocol: str, table: NDArray[np.int64], notes: tuple[str, ...]) -> 
         columns += [
             (rank <= k).astype(float) if k < total else np.full(total, np.nan) for k in RECALL_AT
         ]
-        columns.append(1.0 / rank)
+        # A search among one study finds it, whatever the model does.
+        columns.append(1.0 / rank if total > 1 else np.full(total, np.nan))
     return mean_measure(protocol, _names(), np.stack(columns, axis=1), notes=notes)
 
 
@@ -256,7 +259,7 @@ def _chance_recall(protocol: str, group: NDArray[np.int64]) -> Measure:
         missed = chance_of_misses(int(size), total)
         recall = [1.0 - missed[k] if k < total else np.nan for k in RECALL_AT]
         reciprocal = (missed[:-1] - missed[1:]) @ (1.0 / np.arange(1, total + 1))
-        rows.append([*recall, reciprocal])
+        rows.append([*recall, reciprocal if total > 1 else np.nan])
     return mean_measure(protocol, _names(), np.tile(np.array(rows)[size_of], (1, 2)))
 
 
@@ -267,9 +270,11 @@ def _chance_rank(group: NDArray[np.int64]) -> Measure:
     member = np.eye(len(sizes))[size_of]
 
     def score(weights: Weights) -> NDArray[np.float64]:
-        share = (weights @ member) @ within / weights.sum(axis=1, keepdims=True)
+        total = weights.sum(axis=1)
         # The guard is for the rounding of a product of up to N factors.
-        median = (share >= 0.5 - 1e-12).argmax(axis=1).astype(np.float64)
+        half = (0.5 - 1e-12) * total[:, None]
+        median = ((weights @ member) @ within >= half).argmax(axis=1).astype(np.float64)
+        median[total == 0] = np.nan
         return np.stack([median, median], axis=1)
 
     return Measure(
@@ -279,13 +284,14 @@ def _chance_rank(group: NDArray[np.int64]) -> Measure:
 
 def _notes(group: NDArray[np.int64]) -> tuple[str, ...]:
     total, texts = len(group), len(np.unique(group))
+    studies = "1 study" if total == 1 else f"{total} studies"
+    reports = "1 report" if texts == 1 else f"{texts} different reports"
     notes = [
-        f"Gallery of {total} studies with {texts} different reports. By chance one study is among "
-        f"the first K of {total} in K/{total} of the searches: "
-        + ", ".join(f"{k / total:.2%} at {k}" for k in RECALL_AT if k < total)
-        + ".",
-        "Resamples weight the queries; the gallery stays whole.",
+        f"Gallery of {studies} with {reports}; chance is what a gallery in random order gives."
     ]
+    if total == 1:
+        return (*notes, "No recall is given: a search among one study always finds it.")
+    notes.append("Resamples weight the queries; the gallery stays whole.")
     trivial = [str(k) for k in RECALL_AT if k >= total]
     if trivial:
         notes.append(

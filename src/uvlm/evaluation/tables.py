@@ -10,6 +10,7 @@ Shapes: N studies, C classes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -269,7 +270,7 @@ def probability_rows(
     """
     rows = list(rows)
     values = np.array(
-        [[_number(table, n, name, cells[name]) for name in names] for n, cells in rows]
+        [[_number(table, n, name, cells[name], logits) for name in names] for n, cells in rows]
     )
     values = values.reshape(len(rows), len(names)).astype(np.float64)
     if logits:
@@ -287,12 +288,19 @@ def probability_rows(
     return values
 
 
-def _number(table: Table, row: int, column: str, cell: str) -> float:
+def _number(table: Table, row: int, column: str, cell: str, logits: bool) -> float:
     try:
         value = float(cell)
     except ValueError:
         value = float("nan")
     if not np.isfinite(value):
         found = "empty" if not cell else f"{quoted(cell)} is no number"
-        raise table.error(row, column, found, "Give a probability from 0 to 1 for every study.")
+        remedy = (
+            "Give a logit, a finite number, for every study."
+            if logits
+            else "Give a probability from 0 to 1 for every study."
+        )
+        if re.fullmatch(r"[-+]?\d*,\d+", cell):
+            remedy = "Write decimals with a point, 0.5 and not 0,5."
+        raise table.error(row, column, found, remedy)
     return value

@@ -52,9 +52,10 @@ PROTOCOLS: tuple[ProtocolInfo, ...] = (
         name="vqa@hierarchical",
         task="vqa",
         about=(
-            "Anatomies are paths such as lung/lung/right lung. Credit = shared leading elements / "
-            "elements of the longer path, the best over the valid answers; without a path it is "
-            f"the exact match. {_COMPARED}{_AVERAGED}"
+            "Credit for the part of an anatomy's path, such as lung/lung/right lung, that is "
+            "answered rightly: shared leading elements / elements of the longer path, the best "
+            "over the valid answers; without a path it is the exact match. "
+            f"{_COMPARED}{_AVERAGED}"
         ),
         source="paths of RadGenome-ChestCT (arXiv 2404.16754); the credit is this project's rule",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -25,10 +26,15 @@ def check_free(out: Path, names: Iterable[str] = NAMES) -> None:
     """Raise InputError if `out` cannot take the results; called before hours of work."""
     if out.exists() and not out.is_dir():
         raise InputError.about(out, "is a file", "Give a folder to write into.")
+    above = next((path for path in out.parents if path.exists()), out)
+    if above.exists() and not above.is_dir():
+        raise InputError.about(
+            out, f"cannot be made: {above} is a file", "Give a folder to write into."
+        )
     for name in names:
         if (out / name).exists():
             raise InputError.about(
-                out / name, "exists already", "Outputs are never overwritten; give another --out."
+                out / name, "exists already", "Outputs are never overwritten; give another folder."
             )
 
 
@@ -59,7 +65,9 @@ def write_whole(out: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
         raise
     finally:
         for aside in asides.values():
-            aside.unlink(missing_ok=True)
+            # A folder that could not be made holds no file to clear away.
+            with contextlib.suppress(OSError):
+                aside.unlink()
     return placed
 
 

@@ -65,3 +65,5 @@ def test_validation_studies_that_are_scored_are_refused():
     check_apart(["a", "b"], ["c"])
     with pytest.raises(InputError, match=r"1 of the validation studies are also scored \(b\)"):
         check_apart(["a", "b"], ["b", "c"])
+    with pytest.raises(InputError, match="of the validation patients are also scored"):
+        check_apart(["b"], ["b"], "patients")

@@ -212,3 +212,20 @@ def test_a_minimum_cannot_be_chosen_from_one_kind_of_study():
         best_minimums([[1.0], [2.0]], [[1], [1]], ["liver"])
     with pytest.raises(InputError, match="Join them"):
         best_minimums([[1.0], [2.0]], [[1]], ["liver"])
+
+
+def test_classes_that_contradict_those_of_a_store_are_refused(tmp_path):
+    named = store(tmp_path / "b.b2nd", liver_with((2, 10, 10, 10, 5)), CLASSES)
+    other = {"liver": 2, "liver_tumor": 1, "liver_cyst": 3}
+    with pytest.raises(ImageError, match=r"b\.b2nd: carries its own classes, where liver is 1"):
+        volumes_in_files([named], other, [RULE])
+    own = volumes_in_files([named], None, [RULE])
+    assert own[0, 0] > 0
+    assert volumes_in_files([named], None, [RULE], unnamed=other).tolist() == own.tolist()
+
+
+def test_values_without_a_class_are_refused_or_background(tmp_path):
+    path = nifti(tmp_path / "a.nii", liver_with((9, 10, 10, 10, 5)), np.eye(4))
+    with pytest.raises(ImageError, match=r"a\.nii: holds values that no class has: 9"):
+        volumes_in_files([path], CLASSES, [RULE])
+    assert volumes_in_files([path], CLASSES, [RULE], others="background").tolist() == [[0.0]]

@@ -76,7 +76,7 @@ def test_what_was_not_found_costs_the_diagonal_or_is_left_out_as_the_protocol_sa
     assert notes["hd95@diagonal"][-1].endswith("in one mask only 1 times: counted as the volume's "
                                                "diagonal.")  # fmt: skip
     assert notes["hd95@both-present"][-1].endswith("1 times: left out.")
-    assert notes["dice@study"] == ("1 studies without a prediction, scored as empty.",)
+    assert notes["dice@study"] == ("1 study without a prediction, scored as empty.",)
 
 
 def test_volumes_are_compared_where_either_mask_has_the_class():
@@ -164,8 +164,8 @@ def test_a_single_kind_has_one_mean():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "no class of any study was scored"),
-        ([MaskScores(study="a", classes={}, diagonal_mm=1)], "no class of any study was scored"),
+        ([], "no mask has a voxel"),
+        ([MaskScores(study="a", classes={}, diagonal_mm=1)], "no mask has a voxel"),
         (
             [ROWS[0], MaskScores(study="b", classes={}, diagonal_mm=1, tolerance_mm=1)],
             "different tolerances",

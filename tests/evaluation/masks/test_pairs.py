@@ -1,14 +1,13 @@
-"""Which prediction belongs to which reference."""
+"""The masks of a folder, and tables of classes."""
 
 from __future__ import annotations
 
 import json
-import logging
 
 import pytest
 
 from uvlm.errors import InputError
-from uvlm.evaluation.masks.pairs import pair_masks, read_classes
+from uvlm.evaluation.masks.pairs import folder_mark, masks_in, read_classes
 
 
 def folder(path, *names):
@@ -18,49 +17,43 @@ def folder(path, *names):
     return path
 
 
-def test_names_decide_and_a_missing_prediction_stays(tmp_path):
-    wanted = folder(tmp_path / "r", "b.nii.gz", "a.nii", "c.b2nd", "dataset.json", ".x.nii")
-    given = folder(tmp_path / "p", "a.nii.gz", "b.nii.gz", "plans.json")
-    assert pair_masks(wanted, given) == [
-        ("a", wanted / "a.nii", given / "a.nii.gz"),
-        ("b", wanted / "b.nii.gz", given / "b.nii.gz"),
-        ("c", wanted / "c.b2nd", None),
-    ]
-
-
-def test_two_files_are_a_pair_whatever_their_names(tmp_path):
-    one, other = folder(tmp_path / "r", "a.nii"), folder(tmp_path / "p", "z.nii.gz")
-    assert pair_masks(one / "a.nii", other / "z.nii.gz") == [
-        ("a", one / "a.nii", other / "z.nii.gz")
-    ]
-
-
-def test_predictions_without_a_reference_are_counted(tmp_path, caplog):
-    wanted = folder(tmp_path / "r", "a.nii")
-    given = folder(tmp_path / "p", "a.nii", "b.nii", "c.nii")
-    with caplog.at_level(logging.WARNING):
-        assert len(pair_masks(wanted, given)) == 1
-    assert "2 predictions have no reference" in caplog.text
+def test_a_folder_holds_one_mask_of_each_study(tmp_path):
+    masks = folder(tmp_path / "r", "b.nii.gz", "a.nii", "c.b2nd", "dataset.json", ".x.nii")
+    assert masks_in(masks) == {
+        "a": masks / "a.nii",
+        "b": masks / "b.nii.gz",
+        "c": masks / "c.b2nd",
+    }
 
 
 @pytest.mark.parametrize(
-    ("references", "predictions", "message"),
+    ("names", "message"),
     [
-        (["a.nii"], ["b.nii"], "no mask has the name of one.*'a' there, 'b' here"),
-        (["a.nii"], ["A.nii"], "named 'A' where the reference is 'a'"),
-        (["a.nii", "a.nii.gz"], ["a.nii"], "the same study as a.nii"),
-        (["a.nii"], ["notes.txt"], "no mask in it"),
-        ([], ["a.nii"], "no mask in it"),
+        (["a.nii", "a.nii.gz"], r"a\.nii\.gz: the same study as a\.nii"),
+        (["notes.txt"], "no mask in it"),
+        ([], "no mask in it"),
     ],
 )
-def test_folders_that_cannot_be_paired(tmp_path, references, predictions, message):
+def test_folders_that_are_refused(tmp_path, names, message):
     with pytest.raises(InputError, match=message):
-        pair_masks(folder(tmp_path / "r", *references), folder(tmp_path / "p", *predictions))
+        masks_in(folder(tmp_path / "r", *names))
 
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match="cannot be read as a folder"):
-        pair_masks(tmp_path / "none", tmp_path)
+        masks_in(tmp_path / "none")
+
+
+def test_the_mark_of_a_folder_changes_with_names_and_contents_of_masks_only(tmp_path):
+    masks = folder(tmp_path / "r", "a.nii", "b.nii")
+    first = folder_mark(masks)
+    assert first.startswith("r (folder of 2, ")
+    (masks / "notes.txt").write_text("x")
+    assert folder_mark(masks) == first
+    (masks / "b.nii").write_bytes(b"1")
+    second = folder_mark(masks)
+    (masks / "b.nii").rename(masks / "c.nii")
+    assert len({first, second, folder_mark(masks)}) == 3
 
 
 @pytest.mark.parametrize(

@@ -99,3 +99,31 @@ def test_a_damaged_file_is_named(tmp_path):
         read_pair(truth, tmp_path / "p.nii.gz")
     with pytest.raises(ImageError, match="no such file"):
         read_pair(truth, tmp_path / "none.nii")
+
+
+@pytest.mark.parametrize("given", [{"liver": 2, "liver_lesion": 1}, {"liver": 1, "spleen": 2}])
+def test_classes_that_contradict_those_of_a_store_are_refused(tmp_path, given):
+    named = store(tmp_path / "t.b2nd", liver(), CLASSES)
+    plain = nifti(tmp_path / "p.nii", liver())
+    with pytest.raises(ImageError, match=r"t\.b2nd: carries its own classes, where .*--classes"):
+        read_pair(named, plain, given)
+    with pytest.raises(ImageError, match=r"t\.b2nd: carries its own classes"):
+        read_pair(plain, named, CLASSES, given)
+
+
+def test_a_prediction_with_its_own_classes_keeps_them_beside_those_of_the_reference(tmp_path):
+    swapped = np.array([0, 2, 1], np.uint8)[liver()]
+    own = store(tmp_path / "p.b2nd", swapped, {"liver_lesion": 1, "liver": 2})
+    read = read_pair(nifti(tmp_path / "t.nii", liver()), own, CLASSES)
+    np.testing.assert_array_equal(read.predicted, liver())
+
+
+def test_what_other_predictions_know_is_scored_as_not_found(tmp_path):
+    truth, prediction = (nifti(tmp_path / f"{n}.nii", liver()) for n in "tp")
+    every = ["liver", "liver_lesion"]
+    read = read_pair(truth, prediction, CLASSES, {"liver": 1, "x": 2}, predicted_names=every)
+    assert read.classes == CLASSES
+    assert set(np.unique(read.predicted)) == {0, 1}
+    missing = read_pair(truth, None, CLASSES, predicted_names=["liver"])
+    assert missing.classes == {"liver": 1}
+    assert missing.notes == ("Not scored, only in the reference: liver_lesion.",)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from tests.evaluation.masks.mask_files import AFFINE, CLASSES, liver, nifti
+from tests.evaluation.masks.mask_files import AFFINE, CLASSES, liver, nifti, store
 
 from uvlm.errors import ConfigError, ImageError, InputError
 from uvlm.evaluation.masks.lesions import LesionCounts
@@ -149,3 +149,35 @@ def test_impossible_settings_are_refused(change, message):
 def test_no_worker_is_an_error():
     with pytest.raises(ConfigError, match="workers must be 1 or more"):
         score_masks([], workers=0)
+
+
+def test_a_class_that_no_prediction_knows_is_scored_in_no_study(tmp_path):
+    truth, said = (nifti(tmp_path / f"{n}.nii", liver()) for n in "tp")
+    config = MaskConfig(classes=CLASSES, predicted_classes={"liver": 1, "cyst": 2})
+    rows = score_masks([("a", truth, said), ("b", truth, None)], config)
+    assert [list(row.classes) for row in rows] == [["liver"], ["liver"]]
+
+
+def test_a_class_that_one_prediction_knows_is_scored_in_every_study(tmp_path):
+    truth = store(tmp_path / "t.b2nd", liver(), CLASSES)
+    whole = store(tmp_path / "p.b2nd", liver(), CLASSES)
+    organ = store(tmp_path / "q.b2nd", (liver() > 0).astype(np.uint8), {"liver": 1})
+    rows = score_masks([("a", truth, whole), ("b", truth, organ), ("c", truth, None)])
+    assert [row.classes["liver_lesion"].dice for row in rows] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("degrees", [0, 17])
+@pytest.mark.parametrize(("voxel", "steps"), [(0.4, 5), (0.2, 10), (0.8, 2)])
+def test_surfaces_at_the_tolerance_lie_within_it_whatever_a_file_rounds(
+    tmp_path, degrees, voxel, steps
+):
+    turn, spacing = np.radians(degrees), np.array([voxel, voxel, 1.0])
+    affine = np.eye(4)
+    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    affine[:3, :3] *= spacing
+    masks = np.zeros((2, 10, 30, 30), np.uint8)
+    masks[0, 2:8, 8:20, 4:14] = masks[1, 2:8, 8:20, 4 + steps : 14 + steps] = 1
+    truth, said = (nifti(tmp_path / f"{i}.nii", mask, affine) for i, mask in enumerate(masks))
+    config = MaskConfig(tolerance_mm=voxel * steps)
+    (score,) = score_pair("a", truth, said, config).classes.values()
+    assert score.surface_dice == 1.0

@@ -15,7 +15,12 @@ from scipy import ndimage
 
 from uvlm.errors import InputError, MissingExtraError
 from uvlm.evaluation.masks.overlap import overlaps
-from uvlm.evaluation.masks.surfaces import hausdorff, surface_dice, surface_distances
+from uvlm.evaluation.masks.surfaces import (
+    SLACK_MM,
+    hausdorff,
+    surface_dice,
+    surface_distances,
+)
 
 VECTORS = "segmentation_metric_vectors/published_surface_distance.json"
 SPACINGS = [(1.0, 1.0, 1.0), (5.0, 0.7, 0.7), (0.8, 0.6, 1.3)]
@@ -46,8 +51,9 @@ def test_distances_and_areas_are_those_of_the_package(seed, spacing):
         np.testing.assert_allclose(ours.as_package[name], theirs[name], atol=1e-12)
     for name in ("surfel_areas_gt", "surfel_areas_pred"):
         np.testing.assert_allclose(np.sort(ours.as_package[name]), np.sort(theirs[name]))
-    assert hausdorff(ours) == surface_distance.compute_robust_hausdorff(theirs, 95)
-    expected = surface_distance.compute_surface_dice_at_tolerance(theirs, 1.0)
+    hd95 = surface_distance.compute_robust_hausdorff(theirs, 95)
+    assert hausdorff(ours) == pytest.approx(hd95, abs=1e-12)
+    expected = surface_distance.compute_surface_dice_at_tolerance(theirs, 1.0 + SLACK_MM)
     assert surface_dice(ours, 1.0) == pytest.approx(expected)
 
 
@@ -131,6 +137,15 @@ def test_ten_steps_of_a_tenth_are_within_one_millimetre():
     found = surface_distances(truth, predicted, (0.1, 0.1, 0.1))
     assert hausdorff(found, 100.0) <= 1.0
     assert surface_dice(found, 1.0) == 1.0
+
+
+def test_rounded_spacings_decide_nothing_at_the_tolerance():
+    truth, predicted = np.zeros((2, 5, 5, 20), bool)
+    truth[1:4, 1:4, 3:13] = predicted[1:4, 1:4, 5:15] = True
+    for spacing in (1.0, 1.00000005, 0.99999995):
+        found = surface_distances(truth, predicted, (spacing,) * 3)
+        assert surface_dice(found, 2.0) == 1.0
+    assert surface_dice(surface_distances(truth, predicted, (1.001,) * 3), 2.0) < 1.0
 
 
 def test_a_surface_may_end_at_the_edge_of_the_array():

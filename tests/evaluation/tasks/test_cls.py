@@ -5,6 +5,7 @@ import pytest
 
 from uvlm.errors import InputError
 from uvlm.evaluation.tasks.cls import ClassifierInputs, evaluate_classifier
+from uvlm.registry import CT_RATE_LABELS
 
 NAMES = ("Nodule", "Effusion")
 RNG = np.random.default_rng(0)
@@ -43,7 +44,7 @@ def test_perfect_probabilities_score_one_and_calibration_is_drawn(files, scores)
 
 
 def test_every_score_has_the_floors_of_looking_at_nothing(files):
-    for score in evaluate(files()).scores:
+    for score in evaluate(files(), protocols=("auroc", "f1@0.5", "brier")).scores:
         assert [floor.name for floor in score.floors] == ["all present", "share of positives"]
         if score.protocol == "auroc":
             assert score.floors[0].value == 0.5
@@ -118,3 +119,55 @@ def test_one_class_only_and_one_kind_only_are_scored_where_they_can_be(files, sc
     none = evaluate(files(truth=np.zeros_like(TRUTH)))
     assert np.isnan(scores(none)["auroc", "AUROC"])
     assert "Not scored, positive or negative studies only" in none.notes["auroc"][0]
+
+
+def test_labels_given_as_predictions_are_told(files):
+    told = "predictions are their own reference"
+    assert told in " ".join(evaluate(files(guess=TRUTH)).notes[""])
+    assert told not in " ".join(evaluate(files()).notes[""])
+
+
+def test_probabilities_given_as_logits_are_told_and_options_are_kept(files):
+    found = evaluate(files(), logits=True)
+    assert "Every logit is from 0 to 1" in " ".join(found.notes[""])
+    assert found.about["logits"] is True
+    assert found.about["missing"] == "wrong"
+    assert found.about["class_names"] == "Nodule, Effusion"
+    assert "Every logit" not in " ".join(
+        evaluate(files(guess=8 * GUESS - 4), logits=True).notes[""]
+    )
+
+
+def test_calibration_error_has_no_interval_and_no_floor(files):
+    found = evaluate(files(), protocols=("ece@15", "brier"))
+    for score in found.scores:
+        assert np.isnan(score.low) == (score.protocol == "ece@15")
+        assert bool(score.floors) == (score.protocol == "brier")
+    assert "No interval" in " ".join(found.notes["ece@15"])
+
+
+def test_a_class_of_a_known_set_that_is_missing_is_named(write):
+    names = [name for name in CT_RATE_LABELS if name != "Hiatal hernia"]
+    rows = [[f"s{i}", *((np.arange(17) + i) % 2)] for i in range(4)]
+    table = write("t.csv", ("series_id", *names), rows)
+    both = {"references": table, "predictions": table, "protocols": ("brier",)}
+    note = "17 of CT-RATE's 18 classes are scored; not in both tables: Hiatal hernia."
+    assert note in " ".join(evaluate(both).notes[""])
+    named = evaluate({**both, "label_columns": tuple(names[:10])})
+    assert "classes are scored" not in " ".join(named.notes[""])
+
+
+def test_a_validation_study_without_prediction_is_refused_with_a_remedy(files, write):
+    other = files("v")
+    rows = [[f"v{i:02d}", *row] for i, row in enumerate(GUESS[:-1])]
+    short = write("short.csv", ("series_id", *NAMES), rows)
+    with pytest.raises(InputError, match="leave them out of --validation-references"):
+        evaluate(files(), validation_references=other["references"], validation_predictions=short)
+
+
+def test_each_study_has_its_labels_and_probabilities(files, write):
+    part = write("part.csv", ("series_id", *NAMES), [["s00", 0.25, 0.5]])
+    columns = evaluate({**files(), "predictions": part}, protocols=("brier",)).per_study
+    assert columns["true Effusion"] == TRUTH[:, 1].tolist()
+    assert columns["probability Nodule"][0] == 0.25
+    assert np.isnan(columns["probability Nodule"][1:]).all()

@@ -1,4 +1,4 @@
-"""Masks in folders or tables: overlap in `seg`, presence of lesions in `detect`."""
+"""Masks in folders or tables: overlap in `seg`."""
 
 import json
 
@@ -6,8 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from uvlm.errors import InputError
-from uvlm.evaluation.tasks.detect import DetectionInputs, evaluate_detection
+from uvlm.errors import ConfigError, InputError
 from uvlm.evaluation.tasks.seg import MaskInputs, evaluate_masks
 
 CLASSES = {
@@ -18,7 +17,6 @@ CLASSES = {
     "pancreas": 5,
     "pancreatic_lesion": 6,
 }
-NAMES = ("Liver lesion", "Kidney lesion", "Pancreas lesion")
 
 
 def mask(lesion=True, shift=0):
@@ -113,80 +111,71 @@ def test_an_empty_folder_and_a_file_that_is_not_there_are_named(folder, classes,
         evaluate_masks(MaskInputs(references=tmp_path / "truth", predictions=table))
 
 
-LABELS = [["a", 1, 0, 0], ["b", 0, 0, 1], ["c", 1, "", 0]]
-HEADER = ("series_id", *NAMES)
-
-
-def test_lesions_in_masks_are_found_against_labels(folder, classes, write, scores):
-    result = evaluate_detection(
-        DetectionInputs(
-            references=write("t.csv", HEADER, LABELS),
-            predictions=folder("said", TRUTH),
+def test_two_masks_are_one_study_whatever_their_names(folder, classes, scores):
+    truth, said = folder("truth", {"a": mask()}), folder("said", {"z": mask()})
+    result = evaluate_masks(
+        MaskInputs(
+            references=truth / "a.nii.gz",
+            predictions=said / "z.nii.gz",
             classes=classes,
-            resamples=20,
+            resamples=0,
         )
     )
-    found = scores(result)
-    for protocol in ("detect@masks-uvlm", "detect@masks-radgpt"):
-        assert found[protocol, "F1: Liver lesion"] == 1
-        assert found[protocol, "F1: Pancreas lesion"] == 0
-    assert result.about["predictions_from"] == "masks"
-    assert result.scores[0].floors[0].name == "all present"
+    assert result.ids == ("a",)
+    assert scores(result)["dice@study", "Dice"] == 1
 
 
-def test_masks_without_organs_leave_out_the_rule_that_needs_them(folder, write, tmp_path):
-    lesions = {name: value for name, value in CLASSES.items() if "lesion" in name}
-    (tmp_path / "l.json").write_text(json.dumps(lesions))
-    only = {key: np.where(array == 2, 2, 0).astype(np.uint8) for key, array in TRUTH.items()}
-    result = evaluate_detection(
-        DetectionInputs(
-            references=write("t.csv", HEADER, LABELS),
-            predictions=folder("said", only),
+def test_some_classes_of_a_mask_are_scored_if_the_others_are_background(folder, tmp_path, scores):
+    (tmp_path / "l.json").write_text(json.dumps({"liver": 1}))
+    with pytest.raises(InputError, match=r"no class has: 2\. .*--others background"):
+        segmented(folder, tmp_path / "l.json", TRUTH)
+    result = evaluate_masks(
+        MaskInputs(
+            references=tmp_path / "truth",
+            predictions=tmp_path / "said",
             classes=tmp_path / "l.json",
+            others="background",
             resamples=0,
         )
     )
-    assert {score.protocol for score in result.scores} == {"detect@masks-uvlm"}
-    assert "no class of the organ" in result.skipped["detect@masks-radgpt"]
+    assert {name for _, name in scores(result)} >= {"Dice", "Dice: liver"}
+    assert ("dice@study", "Dice: liver_lesion") not in scores(result)
+    assert result.about["others"] == "background"
 
 
-def test_lesions_in_reports_are_found_against_reports(write, scores):
-    rows = [
-        ["a", "There is a 2 cm hypodense lesion in the liver. Kidneys are normal."],
-        ["b", "Liver, kidneys and pancreas are normal."],
-    ]
-    reports = write("r.csv", ("id", "report"), rows)
-    result = evaluate_detection(
-        DetectionInputs(references=reports, predictions=reports, resamples=20)
-    )
-    assert {score.protocol for score in result.scores} == {"detect@reports"}
-    assert scores(result)["detect@reports", "F1: Liver lesion"] == 1
+def test_protocols_are_known_under_the_names_of_their_results(folder, classes):
+    asked = ("surface_dice@3mm", "lesions@iou0.1")
+    result = segmented(folder, classes, TRUTH, tolerance=3.0, lesion_iou=0.1, protocols=asked)
+    assert {score.protocol for score in result.scores} == set(asked)
 
 
-def test_a_missing_prediction_is_the_opposite_of_its_truth(write, scores):
-    given = [["a", 0.9, 0.1, 0.1], ["b", 0.1, 0.1, 0.9]]
-    result = evaluate_detection(
-        DetectionInputs(
-            references=write("t.csv", HEADER, LABELS),
-            predictions=write("p.csv", HEADER, given),
+def test_a_protocol_with_a_number_needs_its_option(folder, classes):
+    with pytest.raises(InputError, match="surface_dice@3mm needs --tolerance 3; it is 2"):
+        segmented(folder, classes, TRUTH, protocols=("surface_dice@3mm",))
+
+
+def test_a_lesion_that_is_no_class_is_refused(folder, classes):
+    with pytest.raises(ConfigError, match=r"--lesions tumour: no such class.*liver, liver_lesion"):
+        segmented(folder, classes, TRUTH, lesions=("tumour",))
+
+
+def test_empty_masks_are_said_to_be_empty(folder, classes):
+    empty = {key: array * 0 for key, array in TRUTH.items()}
+    result = evaluate_masks(
+        MaskInputs(
+            references=folder("truth", empty),
+            predictions=folder("said", empty),
+            classes=classes,
             resamples=0,
         )
     )
-    found = scores(result)
-    assert found["detect@probabilities", "recall: Liver lesion"] == 0.5
-    assert found["detect@probabilities", "precision: Pancreas lesion"] == 0.5
+    assert result.skipped["hd95@diagonal"] == "no mask has a voxel"
 
 
-def test_what_predictions_cannot_give_is_said_when_asked_for(write):
-    table = write("t.csv", HEADER, LABELS[:2])
-    asked = ("detect@probabilities", "detect@reports")
-    result = evaluate_detection(
-        DetectionInputs(references=table, predictions=table, protocols=asked, resamples=0)
+def test_the_masks_of_a_folder_are_marked(folder, classes):
+    result = segmented(folder, classes, TRUTH)
+    assert result.about["references"].startswith("truth (folder of 3, ")
+    truth_mark, said_mark = (
+        result.about[side].rsplit(", ")[1] for side in ("references", "predictions")
     )
-    assert result.skipped == {"detect@reports": "predictions are probabilities"}
-
-
-def test_a_table_of_something_else_is_refused(write):
-    table = write("t.csv", ("id", "colour"), [["a", "red"]])
-    with pytest.raises(InputError, match="neither masks nor labels"):
-        evaluate_detection(DetectionInputs(references=table, predictions=table))
+    assert truth_mark == said_mark

@@ -55,7 +55,7 @@ def test_floors_stand_beside_every_score_and_say_where_they_come_from(evaluate, 
     assert any("references of other patients" in note for note in result.notes[""])
     training = write("train.csv", ("series_id", "report"), [["a", TEXTS[0]], ["b", "Not given."]])
     result = evaluate(training=training)
-    assert any("made from 1 training reports" in note for note in result.notes[""])
+    assert any("made from 1 training report." in note for note in result.notes[""])
 
 
 def test_no_patient_lends_its_own_report_to_a_floor(evaluate, scores):
@@ -143,3 +143,53 @@ def test_of_a_catalog_one_split_is_scored_and_its_reports_lend_no_floor(write):
 def test_negative_numbers_are_refused(wrong):
     with pytest.raises(InputError, match="must be 0 or more"):
         ReportInputs(references="a", predictions="b", **wrong)
+
+
+def test_training_reports_of_scored_studies_and_patients_make_no_floor(evaluate, write):
+    header = ("VolumeName", "patient_id", "report")
+    rows = [
+        ["valid_0_a_1.nii.gz", "x", TEXTS[0]],  # a scored study
+        ["valid_1_b_1", "y", TEXTS[1]],  # another scan of a scored patient
+        ["train_1_a_1", "valid_2", TEXTS[2]],  # a scored patient by name
+        ["train_2_a_1", "z", TEXTS[3]],
+    ]
+    notes = " ".join(evaluate(training=write("train.csv", header, rows)).notes[""])
+    assert "Floors are made from 1 training report." in notes
+    assert "3 training rows are left out of the floors" in notes
+    with pytest.raises(InputError, match="every row is of a study or patient that is scored"):
+        evaluate(training=write("own.csv", header, rows[:3]))
+    bare = evaluate(training=write("bare.csv", ("report",), [[TEXTS[3]]]))
+    assert "no column of ids or patients" in " ".join(bare.notes[""])
+
+
+def test_tables_of_labels_are_read_by_scan_and_by_the_named_column(evaluate, write, scores):
+    rows = [[f"valid_{i}_a", *np.eye(18, dtype=int)[i]] for i in range(6)]
+    table = write("scans.csv", ("VolumeName", *CT_RATE_LABELS), rows)
+    found = evaluate(labels=table, predicted_labels=table)
+    assert scores(found)["ce_f1@micro", "F1"] == 1
+    renamed = write("named.csv", ("scan name", *CT_RATE_LABELS), rows)
+    ids = [f"valid_{i}_a" for i in range(6)]
+    found = evaluate_reports(
+        ReportInputs(
+            references=write("n.csv", ("scan name", "report"), zip(ids, TEXTS, strict=True)),
+            predictions=write("q.csv", ("pred name", "report"), zip(ids, TEXTS, strict=True)),
+            id_column="scan name",
+            prediction_id_column="pred name",
+            labels=renamed,
+            predicted_labels=renamed,
+            protocols=FAST,
+            resamples=0,
+        )
+    )
+    assert scores(found)["ce_f1@micro", "F1"] == 1
+
+
+def test_what_was_read_and_how_is_kept(evaluate):
+    about = evaluate().about
+    assert about["report_columns"] == {"references": "report", "predictions": "generated_report"}
+    assert about["missing"] == "wrong"
+
+
+def test_one_report_is_not_called_many(evaluate):
+    notes = " ".join(evaluate(["", "", *REFERENCES[2:]]).notes[""])
+    assert "1 predicted report without text" in notes

@@ -1,6 +1,7 @@
 """Questions meet answers by id or by what is asked; missing answers are wrong."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_right_answers_of_one_reconstruction_per_scan_score_one(evaluate, scores
     assert len(result.ids) == 4
     assert scores(result)["vqa@exact", "accuracy"] == 1
     assert set(result.patients) == {"valid_1", "valid_2"}
-    assert "1 questions are left out" in result.notes[""][0]
+    assert "1 question is left out" in result.notes[""][0]
 
 
 def test_by_series_every_question_counts(evaluate):
@@ -56,7 +57,7 @@ def test_a_missing_answer_is_wrong_or_refused(evaluate, scores):
     found = scores(result)
     assert found["vqa@exact", "accuracy"] == 0.75
     assert found["vqa@exact", "accuracy: size"] == 0
-    with pytest.raises(InputError, match="1 study without prediction"):
+    with pytest.raises(InputError, match="1 question without prediction"):
         evaluate(answers, missing="refuse")
 
 
@@ -83,5 +84,53 @@ def test_questions_with_an_id_meet_by_it(write, scores):
 
 
 def test_a_question_twice_is_refused(evaluate):
-    with pytest.raises(InputError, match="more than once"):
+    with pytest.raises(InputError, match="more than once") as error:
         evaluate([*RIGHT, "no"], rows=[*ROWS, ROWS[3]])
+    assert "one row per question" in str(error.value)
+
+
+def test_questions_whose_words_are_divided_otherwise_are_two(evaluate, scores):
+    rows = [
+        ("s", "presence", "left lung", "nodule", "yes"),
+        ("s", "presence", "left", "lung nodule", "no"),
+        ("s", "presence", "left | lung", "nodule", "no"),
+        ("s", "presence", "left", "lung | nodule", "yes"),
+        ("s", "presence", "left\\", "| nodule", "yes"),
+    ]
+    result = evaluate(["yes", "no", "no", "yes", "yes"], rows=rows)
+    assert len(result.ids) == 5
+    assert scores(result)["vqa@exact", "accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        (("s", "presence", "", "cyst", "[yes"), r"q\.csv: row 3, column 'answers': .*\[.* no JSON"),
+        (("s", "presence", "", "cyst", "[]"), r"q\.csv: row 3, column 'answers': no valid answer"),
+        (("s", "presence", "", "cyst", "."), r"q\.csv: row 3, column 'answers': no valid answer"),
+        (("s", "", "", "cyst", "yes"), r"q\.csv: row 3, column 'type': a question without a type"),
+    ],
+)
+def test_what_is_wrong_in_a_question_is_said_with_its_row_and_column(evaluate, row, found):
+    with pytest.raises(InputError, match=found):
+        evaluate(["yes", "no"], rows=[("s", "presence", "", "mass", "yes"), row])
+
+
+def test_columns_that_are_not_found_name_their_option(write):
+    files = [("q.csv", ("question_id", "study_id", "type"), [("1", "s", "presence")])]
+    files.append(("a.csv", ("question_id", "said"), [("1", "yes")]))
+    references, predictions = (write(*file) for file in files)
+    inputs = AnswerInputs(references=references, predictions=predictions)
+    with pytest.raises(InputError, match=r"a\.csv: .*--prediction-column"):
+        evaluate_answers(inputs)
+    with pytest.raises(InputError, match=r"q\.csv: .*--answer-column"):
+        evaluate_answers(replace(inputs, prediction_column="said"))
+
+
+def test_questions_with_nothing_in_common_name_the_questions_column(write):
+    columns = ("question_id", "study_id", "type", "answer")
+    references = write("q.csv", columns, [("1", "s", "presence", "yes")])
+    predictions = write("a.csv", ("question_id", "answer"), [("2", "yes")])
+    with pytest.raises(InputError, match=r"none of its 1 id .*--question-column") as error:
+        evaluate_answers(AnswerInputs(references=references, predictions=predictions))
+    assert "--id-column" not in str(error.value)

@@ -11,7 +11,7 @@ from uvlm.evaluation.words import java
 from uvlm.evaluation.words import metrics as report_metrics
 from uvlm.evaluation.words.adapters import ADAPTERS
 from uvlm.evaluation.words.meteor import STATISTICS
-from uvlm.evaluation.words.metrics import PROTOCOLS, text_measures
+from uvlm.evaluation.words.metrics import PROTOCOLS, text_measures, text_measures_beside
 from uvlm.evaluation.words.skipped import SkippedError
 
 OFFLINE = [info.name for info in PROTOCOLS if not info.needs]
@@ -159,16 +159,84 @@ def fake_meteor(references, hypotheses):
     return rows
 
 
-def test_a_floor_is_scored_on_a_sample_that_is_said(monkeypatch):
-    monkeypatch.setattr(report_metrics, "meteor_statistics", fake_meteor)
+@pytest.fixture
+def asked(monkeypatch):
+    """Numbers of pairs in each call of METEOR, which is a fake."""
+    calls = []
+
+    def program(references, hypotheses):
+        calls.append(len(hypotheses))
+        return fake_meteor(references, hypotheses)
+
+    monkeypatch.setattr(report_metrics, "meteor_statistics", program)
     monkeypatch.setattr(report_metrics, "METEOR_SAMPLE", 40)
+    return calls
+
+
+def test_floors_are_scored_on_a_sample_that_is_said_in_one_call_of_meteor(asked):
     references = reports(100, 3)
-    (found,), _ = text_measures(references, references, ["meteor@java"], quick=True)
-    assert found.values(100).tolist() == pytest.approx([1.0])
-    assert int(np.isfinite(found.per_study).sum()) == 40
-    assert "On 40 of 100 studies" in found.notes[0]
-    (whole,), _ = text_measures(references, references, ["meteor@java"])
+    floors = {"true": references, "none": [""] * 100}
+    (whole,), beside, _ = text_measures_beside(references, references, floors, ["meteor@java"])
+    assert asked == [180]
     assert np.isfinite(whole.per_study).all()
+    assert whole.members is None
+    assert "Floors are scored on 40 of 100 studies" in whole.notes[0]
+    (true,), (none,) = beside["true"], beside["none"]
+    assert true.values(100).tolist() == pytest.approx([1.0])
+    assert none.values(100).tolist() == pytest.approx([0.0])
+    assert (true.members == none.members).all()
+    assert (np.isfinite(true.per_study[:, 0]) == true.members).all()
+    assert true.members.sum() == 40
+
+
+def test_few_studies_have_floors_on_all_and_no_note(asked):
+    references = reports(40, 3)
+    (whole,), beside, _ = text_measures_beside(
+        references, references, {"one": references}, ["meteor@java"]
+    )
+    assert asked == [80]
+    assert beside["one"][0].members is None
+    assert whole.notes == ()
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_a_floor_scores_as_if_it_were_the_system(name):
+    floors = {"other": REFERENCES[::-1]}
+    (own,), beside, _ = text_measures_beside(REFERENCES, PREDICTIONS, floors, [name])
+    np.testing.assert_array_equal(own.per_study, measure(name).per_study)
+    (floor,) = beside["other"]
+    np.testing.assert_array_equal(
+        floor.per_study, measure(name, REFERENCES, REFERENCES[::-1]).per_study
+    )
+
+
+def test_tokens_that_two_protocols_share_are_made_once(monkeypatch):
+    made = []
+    real = report_metrics.tokenizer_13a
+    monkeypatch.setattr(report_metrics, "tokenizer_13a", lambda: made.append(1) or real())
+    text_measures(REFERENCES, PREDICTIONS, ["sacrebleu", "ngram_precision@hsenet"])
+    assert len(made) == 1
+
+
+def test_what_is_skipped_is_logged_in_one_line(caplog):
+    floors = {"a": REFERENCES, "b": REFERENCES}
+    with caplog.at_level("INFO"):
+        text_measures_beside(REFERENCES, PREDICTIONS, floors, ["rouge_l", "green", "radgraph"])
+    assert [record.message for record in caplog.records] == [
+        "skipped, as the result explains: green, radgraph"
+    ]
+
+
+def test_predictions_that_are_all_the_same_are_noted():
+    found = measure("rouge_l", REFERENCES, ["chest clear"] * 12)
+    assert "All 12 predictions are one and the same text." in found.notes
+    assert not any("same text" in note for note in measure("rouge_l").notes)
+    assert not any("same text" in note for note in measure("rouge_l", ["a"], ["b"]).notes)
+
+
+def test_predictions_in_other_letters_are_noted():
+    found = measure("rouge_l", ["clear", "lungs"], ["\u80ba\u90e8\u6e05\u6670", "lungs"])
+    assert any("1 of 2 predictions are mostly not in Latin" in note for note in found.notes)
 
 
 def test_long_reports_are_noted_for_meteor(monkeypatch):

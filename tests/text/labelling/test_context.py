@@ -50,6 +50,9 @@ def status(text: str, word: str = "effusion") -> str:
         "The effusion was drained.",
         "No increase in heart size and no effusion.",
         "No mass, small or large effusion.",
+        "In the examination dated 2019, an effusion was present; it is not seen today.",
+        "An effusion was seen previously, but it is no longer present.",
+        "Effusion was described before; this is not observed in the current examination.",
     ],
 )
 def test_denied(text):
@@ -94,6 +97,11 @@ def test_denied(text):
         "The effusion could not be measured.",
         "A patient with a history of lymphoma, effusion on the left.",
         "It was learned from the history of the patient that there is effusion.",
+        "An effusion was seen on the right; it is not seen on the left.",
+        "An effusion was seen; it was not seen in the previous examination.",
+        "An effusion is seen; it is not enlarged.",
+        "An effusion was seen; a nodule is not seen.",
+        "An effusion was seen, but its cause was not identified.",
     ],
 )
 def test_present(text):

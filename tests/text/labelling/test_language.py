@@ -10,6 +10,7 @@ from uvlm.text.labelling.language import is_english
     [
         "",
         "Emphysema.",
+        "Cyst of 5 \u03bcm, \u00d8 4 \u2013 \u5de6.",
         "The lungs are clear.",
         "No pleural effusion. Status post de novo stent.",
         "Heart: normal. Lungs: emphysema in the left upper lobe.",
@@ -26,6 +27,8 @@ def test_english(text):
         "Pas de pneumothorax ni de consolidation dans les deux poumons.",
         "Sin derrame pleural; el mediastino es normal.",
         "Plevral efüzyon saptanmadı. Her iki akciğer doğaldır.",
+        "\u53cc\u80ba\u672a\u89c1\u5f02\u5e38 (CT).",
+        "\u041f\u043b\u0435\u0432\u0440\u0430 \u0447\u0438\u0441\u0442\u0430\u044f.",
     ],
 )
 def test_other_languages(text):

@@ -14,9 +14,12 @@ from pathlib import Path
 from uvlm.errors import InputError
 from uvlm.evaluation.joining import keyed
 from uvlm.evaluation.tables import PREDICTED_TEXT, REFERENCE_TEXT, find_text, read_table, report_of
-from uvlm.text.labelling.protocol import Labels
+from uvlm.text.labelling.protocol import Evidence, Labels
 
 __all__ = ["Reports", "check_free", "read_reports", "write_labels"]
+
+_CLEANED = frozenset('"“”•·')
+"""What cleaning may take away or put in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +114,42 @@ def _csv(reports: Reports, labels: Sequence[Labels], classes: Sequence[str]) -> 
 
 def _evidence(reports: Reports, labels: Sequence[Labels], labeller: str) -> str:
     lines = []
-    for name, one in zip(reports.ids, labels, strict=True):
-        found = [{**asdict(item), "sides": sorted(item.sides)} for item in one.evidence]
+    for name, text, one in zip(reports.ids, reports.texts, labels, strict=True):
+        found = [
+            {**asdict(item), "sides": sorted(item.sides), "report_start": start, "report_end": end}
+            for item, (start, end) in zip(one.evidence, _places(text, one.evidence), strict=True)
+        ]
         record = {reports.id_column: name, "labeller": labeller, "labels": dict(one.values)}
         lines.append(json.dumps({**record, "evidence": found}, ensure_ascii=False) + "\n")
     return "".join(lines)
+
+
+def _places(report: str, evidence: Sequence[Evidence]) -> list[tuple[int, int] | tuple[None, None]]:
+    """Where the words of each decision stand in the report itself; None where cleaning changed
+    the sentence.
+
+    Cleaning changes white space, quotation marks and bullets, so they are not compared. A sentence
+    is looked for behind the one before it, then anywhere.
+    """
+    kept = [i for i, character in enumerate(report) if _compared(character)]
+    whole = "".join(report[i] for i in kept)
+    places: list[tuple[int, int] | tuple[None, None]] = []
+    at, end, last = -1, 0, ""
+    for item in evidence:
+        key = "".join(filter(_compared, item.sentence)).rstrip(".")
+        if item.sentence != last:
+            at = whole.find(key, end)
+            at = at if at >= 0 else whole.find(key)
+            end, last = max(end, at + len(key)), item.sentence
+        first = at + sum(map(_compared, item.sentence[: item.start]))
+        after = first + sum(map(_compared, item.words))
+        found = key and at >= 0 and first < after <= len(kept)
+        places.append((kept[first], kept[after - 1] + 1) if found else (None, None))
+    return places
+
+
+def _compared(character: str) -> bool:
+    return not character.isspace() and character not in _CLEANED
 
 
 def _write_all(contents: Mapping[Path, str]) -> None:

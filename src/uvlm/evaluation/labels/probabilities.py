@@ -77,7 +77,8 @@ PROTOCOLS: tuple[ProtocolInfo, ...] = (
         about="Expected calibration error, lower is better: studies in 15 bins of equal width of "
         "their probability, mean distance between the mean probability and the share of positive "
         "studies of a bin, weighted by its studies. Of each class, their mean, and of all classes "
-        "in one set of bins. Few studies make it too high.",
+        "in one set of bins. Few studies make it too high, resamples even more: it has no "
+        "interval and no floor.",
         source="Guo et al. 2017, On calibration of modern neural networks, Eq. 5",
     ),
     ProtocolInfo(

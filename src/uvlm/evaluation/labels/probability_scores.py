@@ -20,6 +20,11 @@ from uvlm.evaluation.measure import Measure, Weights, mean_measure, sum_measure
 
 __all__ = ["MAKERS", "ProbabilityData"]
 
+NO_INTERVAL = (
+    "No interval and no floor: resampling only adds to this error (bins with fewer different "
+    "studies stray further), and a constant at the share of positives has 0 without looking."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbabilityData:
@@ -141,8 +146,9 @@ def _ece(protocol: str, data: ProbabilityData) -> Measure:
         protocol=protocol,
         names=("ECE", "ECE, all classes together", *_rows("ECE", data.names)[1:]),
         score=CalibrationError(data.truth, data.probabilities, BINS),
-        notes=_unknown(data),
+        notes=(*_unknown(data), NO_INTERVAL),
         higher_is_better=False,
+        interval=False,
     )
 
 
@@ -163,10 +169,12 @@ def _ece_at_temperature(protocol: str, data: ProbabilityData) -> Measure:
         score=score,
         notes=(
             *_unknown(data),
+            NO_INTERVAL,
             f"Temperature {found.value:.3f}, fitted on {found.studies} validation studies (ECE "
             f"there {found.ece_before:.3f} before, {found.ece_after:.3f} after).{limit}",
         ),
         higher_is_better=False,
+        interval=False,
     )
 
 

@@ -78,8 +78,11 @@ def corner_thresholds(truth: Array, probabilities: Array) -> Array:
     return np.array(chosen, dtype=np.float64)
 
 
-def check_apart(validation: Iterable[str], test: Iterable[str]) -> None:
+def check_apart(validation: Iterable[str], test: Iterable[str], what: str = "studies") -> None:
     """Refuse to choose on the studies (or patients) that are scored.
+
+    Args:
+        what: the identifiers are of
 
     Raises:
         InputError: the two share an identifier.
@@ -87,6 +90,6 @@ def check_apart(validation: Iterable[str], test: Iterable[str]) -> None:
     shared = sorted(set(validation) & set(test))
     if shared:
         raise InputError(
-            f"{len(shared)} of the validation studies are also scored ({listed(shared, 3)}). "
-            "Thresholds and temperature need other studies; give a validation file without them."
+            f"{len(shared)} of the validation {what} are also scored ({listed(shared, 3)}). "
+            f"Thresholds and temperature need other {what}; give a validation file without them."
         )

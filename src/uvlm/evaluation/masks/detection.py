@@ -25,7 +25,7 @@ from scipy import ndimage
 
 from uvlm.errors import ConfigError, ImageError, InputError
 from uvlm.evaluation.labels.arrays import Array, label_array, probability_array
-from uvlm.evaluation.masks.reading import class_table
+from uvlm.evaluation.masks.reading import Others, check_values, stated_classes
 from uvlm.evaluation.workers import each
 from uvlm.imaging.geometry import to_lps
 from uvlm.imaging.readers import read_volume
@@ -109,6 +109,8 @@ def volumes_in_files(
     classes: Mapping[str, int] | None = None,
     rules: Sequence[LesionRule] = ABDOMEN_RULES,
     *,
+    unnamed: Mapping[str, int] | None = None,
+    others: Others = "refuse",
     within_organ: bool = False,
     workers: int = 1,
 ) -> Array:
@@ -116,12 +118,21 @@ def volumes_in_files(
 
     Args:
         classes: name -> value; None: as every file says, which `.b2nd` stores do
+        unnamed: the same, of files only that do not say it
 
     Raises:
-        ImageError: a file is no mask, or does not say what its values mean.
+        ImageError: a file is no mask, does not say what its values mean, says otherwise than
+            `classes`, or has values that no class has (unless `others` are background).
         ConfigError: a mask has no class of a rule's lesions, or none of its organ.
     """
-    read = partial(_volumes_in, classes=classes, rules=tuple(rules), within_organ=within_organ)
+    read = partial(
+        _volumes_in,
+        classes=classes,
+        unnamed=unnamed,
+        others=others,
+        rules=tuple(rules),
+        within_organ=within_organ,
+    )
     rows = each(read, files, workers=workers, what="looking for lesions")
     return np.array(rows, np.float64).reshape(len(files), len(rules))
 
@@ -129,17 +140,22 @@ def volumes_in_files(
 def _volumes_in(
     path: Path | None,
     classes: Mapping[str, int] | None,
+    unnamed: Mapping[str, int] | None,
+    others: Others,
     rules: Sequence[LesionRule],
     within_organ: bool,
 ) -> Array:
     if path is None:
         return np.zeros(len(rules))
     mask = read_volume(path, labels=True)
-    names = classes or class_table(path)
+    names = stated_classes(path, classes) or unnamed
     if names is None:
         raise ImageError.about(
-            path, "the file does not say what its values mean", "Give the classes (name: value)."
+            path,
+            "the file does not say what its values mean",
+            'Give the classes (--classes: JSON such as {"liver": 1, "liver_lesion": 2}).',
         )
+    check_values(mask, names, others)
     return lesion_volumes(mask, names, rules, within_organ=within_organ)
 
 

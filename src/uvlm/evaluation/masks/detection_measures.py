@@ -42,7 +42,8 @@ PROTOCOLS: tuple[ProtocolInfo, ...] = (
         task="detect",
         about="From predicted masks as RadGPT judges its segmenters: connected pieces of a lesion "
         f"that touch no voxel of its organ are removed; {EROSION}, of 30 mm^3, or of one per organ "
-        "chosen on a validation file by the best sum of sensitivity and specificity. RadGPT has "
+        "that is given, or chosen on a validation file by the best sum of sensitivity and "
+        "specificity (30 mm^3 where that file lacks positive or negative studies). RadGPT has "
         "organ masks that contain their lesions and removes single voxels outside of them; in one "
         f"label map the two exclude one another, hence the rule of touch. {SCORES}",
         source="RadGPT (arXiv:2501.04678), image-level evaluation of segmentations, "
@@ -51,16 +52,21 @@ PROTOCOLS: tuple[ProtocolInfo, ...] = (
     ProtocolInfo(
         name="detect@reports",
         task="detect",
-        about="From generated reports, read by a labeller for liver, kidney and pancreas lesions; "
-        f"the true labels are given, or read from the true reports likewise. {SCORES}",
-        source="U-VLM, which has a language model read the reports of AbdomenAtlas; here rules do "
-        "unless another labeller is given",
+        about="From generated reports, read by rules (`uvlm label --region abdomen`) for liver, "
+        "kidney and pancreas lesions; the truth is a table of labels, masks, or the true reports, "
+        "read likewise. An empty report counts as a missing one, the opposite of the truth; in one "
+        "that is not in English, or names none of the organs, the rules find no lesion, and a note "
+        "says how many there are. What "
+        "another labeller reads can be given as a table of 0 and 1 (detect@probabilities). "
+        f"{SCORES}",
+        source="U-VLM, which has a language model read the reports of AbdomenAtlas; here rules do",
     ),
     ProtocolInfo(
         name="detect@probabilities",
         task="detect",
         about="From the probability of every label: present from 0.5 on, or from a threshold per "
-        f"organ that was chosen on a validation file. {SCORES}",
+        "organ that is given, or chosen on a validation file by the best F1 (0.5 where that file "
+        f"lacks positive studies). {SCORES}",
         source="U-VLM, metrics/classification.py (with zero_division=0 there)",
     ),
 )
@@ -122,7 +128,7 @@ def _statistic(sums: Array) -> Array:
 def _notes(truth: Array, names: Sequence[str]) -> tuple[str, ...]:
     positive = (truth == 1).sum(axis=0)
     counts = ", ".join(f"{n} with {name}" for n, name in zip(positive, names, strict=True))
-    notes = [f"{len(truth)} studies: {counts}."]
+    notes = [f"{len(truth)} {'study' if len(truth) == 1 else 'studies'}: {counts}."]
     if without := names_where(names, (positive == 0) | ~(truth == 0).any(axis=0)):
         notes.append(f"Without positive or without negative studies: {listed(without)}.")
     if unknown := int(np.isnan(truth).sum()):

@@ -33,7 +33,8 @@ Value = Callable[[ClassScore, MaskScores], float]
 SOURCE = "Nikolov et al. 2018, arXiv:1809.04430; package surface-distance"
 MEANS = (
     "A class in neither mask of a study has no value there and is left out of its mean; a study "
-    "without a prediction counts as an empty one. Means over classes are plain means of the "
+    "without a prediction counts as an empty one. A class that the predictions of no study know is "
+    "scored nowhere. Means over classes are plain means of the "
     "classes' means, also over organs, bones and lesions apart, as the names of the classes say."
 )
 GRID = (
@@ -79,7 +80,8 @@ PROTOCOLS: tuple[ProtocolInfo, ...] = (
         name="surface_dice@2mm",
         task="seg",
         about="Share of both surfaces, by area, that lies within a tolerance of the other: 2 mm "
-        "unless another is asked for, which is then in the name. A class in one mask only scores "
+        "unless another is asked for, which is then in the name. 0.0001 mm are added to it, so "
+        "that the rounding of spacings in files decides nothing. A class in one mask only scores "
         f"0. {MEANS} {GRID}",
         source=SOURCE,
         needs="the package surface-distance (extra `metrics`)",
@@ -125,13 +127,14 @@ def mask_measures(
     check_protocols(known if protocols is None else protocols, known)
     names = tuple(dict.fromkeys(name for row in rows for name in row.classes))
     if not names:
-        raise InputError("no class of any study was scored: every mask is empty, or there is none.")
+        raise InputError("no mask has a voxel: there is no class to score. Check the masks.")
     ways = {(row.tolerance_mm, row.lesion_iou) for row in rows}
     if len(ways) > 1:
         raise InputError("studies were scored with different tolerances or IoU. Score all alike.")
     tolerance, iou = next(iter(ways))
     missing = sum(row.missing for row in rows)
-    notes = (f"{missing} studies without a prediction, scored as empty.",) if missing else ()
+    what = "study" if missing == 1 else "studies"
+    notes = (f"{missing} {what} without a prediction, scored as empty.",) if missing else ()
     study = _Studies(rows=rows, names=names, groups=_groups(rows, names), notes=notes)
     measures = [
         study.measure("dice@study", "Dice", lambda score, _: score.dice),

@@ -1,17 +1,15 @@
-"""Which predicted mask belongs to which reference, by file name; and what the values mean."""
+"""The masks of a folder, by study; and what their values mean."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
 from uvlm.errors import InputError
 
-__all__ = ["MaskPair", "pair_masks", "read_classes"]
-
-log = logging.getLogger(__name__)
+__all__ = ["SUFFIXES", "MaskPair", "folder_mark", "mask_stem", "masks_in", "read_classes"]
 
 MaskPair = tuple[str, Path, Path | None]
 """Study id, reference, prediction; None: there is no prediction."""
@@ -19,40 +17,12 @@ MaskPair = tuple[str, Path, Path | None]
 SUFFIXES = (".nii.gz", ".nii", ".b2nd", ".nrrd", ".mha", ".mhd")
 
 
-def pair_masks(references: Path, predictions: Path) -> list[MaskPair]:
-    """Pair the masks of two folders by name, without the suffix; or two files with one another.
-
-    Every reference gives one pair, in the order of its name, with or without a prediction.
-    Predictions without a reference are left out, and a warning says how many.
+def masks_in(folder: Path) -> dict[str, Path]:
+    """Study id (the name without suffix) -> mask, in the order of ids. Hidden files do not count.
 
     Raises:
-        InputError: a folder or file is missing, has no mask or two of one name, names differ in
-            case alone, or no name is in both.
+        InputError: the folder cannot be read, has no mask, or two of one study.
     """
-    if references.is_file() and predictions.is_file():
-        return [(_stem(references) or references.name, references, predictions)]
-    wanted, given = _masks(references), _masks(predictions)
-    folded = {name.casefold(): name for name in given}
-    for name in wanted:
-        other = folded.get(name.casefold())
-        if other is not None and other != name and name not in given:
-            raise InputError.about(
-                given[other], f"named {other!r} where the reference is {name!r}", "Rename one."
-            )
-    if not wanted.keys() & given.keys():
-        example = f"{next(iter(wanted))!r} there, {next(iter(given))!r} here"
-        raise InputError.about(
-            predictions,
-            f"no mask has the name of one in {references} ({example})",
-            "Name every prediction as its reference; the suffix may differ.",
-        )
-    if extra := len(given.keys() - wanted.keys()):
-        log.warning("%s: %d predictions have no reference and are left out.", predictions, extra)
-    return [(name, path, given.get(name)) for name, path in wanted.items()]
-
-
-def _masks(folder: Path) -> dict[str, Path]:
-    """Name without suffix -> file, in the order of names."""
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -61,7 +31,7 @@ def _masks(folder: Path) -> dict[str, Path]:
         ) from None
     found: dict[str, Path] = {}
     for path in paths:
-        name = _stem(path)
+        name = mask_stem(path)
         if name is None or path.name.startswith("."):
             continue
         if name in found:
@@ -74,9 +44,21 @@ def _masks(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _stem(path: Path) -> str | None:
+def mask_stem(path: Path) -> str | None:
+    """The name without the suffix of a mask; None of other files."""
     suffix = next((each for each in SUFFIXES if path.name.lower().endswith(each)), None)
     return path.name[: -len(suffix)] if suffix else None
+
+
+def folder_mark(folder: Path) -> str:
+    """Name, number of masks and first 12 digits of the SHA-256 of their names and contents."""
+    digest = hashlib.sha256()
+    masks = masks_in(folder)
+    for path in masks.values():
+        digest.update(f"{path.name} ".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return f"{folder.name} (folder of {len(masks)}, {digest.hexdigest()[:12]})"
 
 
 def read_classes(path: Path) -> dict[str, int]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from uvlm.evaluation.masks.grid import COVERED
 from uvlm.evaluation.masks.lesions import LesionCounts, lesion_counts
 from uvlm.evaluation.masks.overlap import Overlap, overlaps
 from uvlm.evaluation.masks.pairs import MaskPair
-from uvlm.evaluation.masks.reading import read_pair
+from uvlm.evaluation.masks.reading import Others, class_table, read_pair
 from uvlm.evaluation.masks.segmentation import kind_of
 from uvlm.evaluation.masks.surfaces import hausdorff, surface_dice, surface_distances
 from uvlm.evaluation.workers import each
@@ -33,7 +33,6 @@ from uvlm.imaging.volume import Volume
 __all__ = ["ClassScore", "MaskConfig", "MaskScores", "score_arrays", "score_masks", "score_pair"]
 
 Box = tuple[slice, ...]
-Others = Literal["refuse", "background"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +108,7 @@ class MaskScores:
 def score_masks(
     pairs: Sequence[MaskPair], config: MaskConfig | None = None, *, workers: int = 1
 ) -> list[MaskScores]:
-    """Score every pair, in order.
+    """Score every pair, in order, all for the same classes: those that any prediction knows.
 
     Args:
         workers: processes; each needs up to 2 GB for a mask of 512 x 512 x 300 voxels
@@ -119,18 +118,42 @@ def score_masks(
         ConfigError: `workers` is below 1.
         MissingExtraError: `surface-distance` is not installed.
     """
-    score = partial(_score, config=config or MaskConfig())
+    config = config or MaskConfig()
+    score = partial(_score, config=config, predicted_names=_predicted_names(pairs, config))
     return each(score, pairs, workers=workers, what="comparing masks")
 
 
-def _score(pair: MaskPair, config: MaskConfig) -> MaskScores:
-    return score_pair(*pair, config)
+def _predicted_names(pairs: Sequence[MaskPair], config: MaskConfig) -> frozenset[str] | None:
+    """The classes that a prediction of any study has; None where masks have no names."""
+    tables = (
+        config.predicted_classes
+        or class_table(prediction)
+        or config.classes
+        or class_table(reference)
+        for _, reference, prediction in pairs
+        if prediction is not None
+    )
+    return frozenset(name for table in tables if table for name in table) or None
+
+
+def _score(
+    pair: MaskPair, config: MaskConfig, predicted_names: Collection[str] | None
+) -> MaskScores:
+    return score_pair(*pair, config, predicted_names=predicted_names)
 
 
 def score_pair(
-    study: str, reference: Path, prediction: Path | None, config: MaskConfig | None = None
+    study: str,
+    reference: Path,
+    prediction: Path | None,
+    config: MaskConfig | None = None,
+    *,
+    predicted_names: Collection[str] | None = None,
 ) -> MaskScores:
     """Read two masks and score one against the other.
+
+    Args:
+        predicted_names: classes that are scored although this prediction does not know them
 
     Raises:
         ImageError: as `mask_reading.read_pair`.
@@ -138,7 +161,8 @@ def score_pair(
     """
     config = config or MaskConfig()
     read = read_pair(reference, prediction, config.classes, config.predicted_classes,
-                     others=config.others, covered=config.covered)  # fmt: skip
+                     predicted_names=predicted_names, others=config.others,
+                     covered=config.covered)  # fmt: skip
     truth = read.reference
     return MaskScores(
         study=study,

@@ -20,6 +20,7 @@ __all__ = [
     "Kind",
     "SegmentationScores",
     "kind_of",
+    "plain_name",
     "segmentation_scores",
 ]
 
@@ -124,14 +125,15 @@ def kind_of(name: str, labels: Collection[str] = ()) -> Kind:
     Args:
         labels: names of abnormalities; a class of the same name, in any spelling, is a lesion
     """
-    plain = _plain(name)
+    plain = plain_name(name)
     words = any(word in plain for word in LESION_WORDS) and "cystic" not in plain
-    if words or plain in {_plain(label) for label in labels}:
+    if words or plain in {plain_name(label) for label in labels}:
         return "lesion"
     return "bone" if plain.startswith(BONES) else "organ"
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Letters and digits only, in lower case: how names of classes are told apart."""
     return "".join(c for c in name.lower() if c.isalnum())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uvlm.evaluation.rendering.words import about_lines, grids
+from uvlm.evaluation.rendering.words import about_lines, general_notes, grids
 from uvlm.evaluation.results import Result
 
 __all__ = ["markdown"]
@@ -12,7 +12,7 @@ def markdown(result: Result) -> str:
     """What was scored, every table, and what was skipped."""
     lines = [f"- {name}: {shown}" for name, shown in about_lines(result.about)]
     blocks = [f"# Evaluation: {result.task}", "\n".join(lines)]
-    if general := result.notes.get("", ()):
+    if general := general_notes(result):
         blocks.append("\n".join(f"- {note}" for note in general))
     blocks += [grid.markdown() for grid in grids(result)]
     if result.skipped:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from uvlm.evaluation.rendering.plots import class_plot, curve_plot, score_plot
-from uvlm.evaluation.rendering.words import Grid, about_lines, grids
+from uvlm.evaluation.rendering.words import (
+    Grid,
+    about_lines,
+    class_word,
+    general_notes,
+    grids,
+    unit_of,
+)
 from uvlm.evaluation.results import Chart, Result, Score, split_name
 from uvlm.preprocessing.quality_page import Html, folded, join, page, paragraph, table
 
@@ -21,7 +28,7 @@ def html(result: Result) -> str:
     parts = [("about", "What was scored", _about(result))]
     for i, protocol in enumerate(dict.fromkeys(score.protocol for score in result.scores)):
         own = [score for score in result.scores if score.protocol == protocol]
-        parts.append((f"p{i}", protocol, _protocol(protocol, own, by_title)))
+        parts.append((f"p{i}", protocol, _protocol(own, by_title, class_word(result.task))))
     parts += [(f"c{i}", chart.title, _chart(chart)) for i, chart in enumerate(result.charts)]
     if result.skipped:
         rows = list(result.skipped.items())
@@ -30,14 +37,19 @@ def html(result: Result) -> str:
 
 
 def _about(result: Result) -> Html:
-    notes = [paragraph(note) for note in result.notes.get("", ())]
+    notes = [paragraph(note) for note in general_notes(result)]
     return join([table(("", ""), about_lines(result.about)), *notes])
 
 
-def _protocol(protocol: str, scores: Sequence[Score], by_title: dict[str, Grid]) -> Html:
-    parts = [picture(score_plot(protocol, [s for s in scores if not s.per_class]))]
-    if protocol in by_title:
-        parts.append(grid_html(by_title[protocol]))
+def _protocol(scores: Sequence[Score], by_title: dict[str, Grid], word: str) -> Html:
+    """Everything of one protocol; `word` is what its parts are, such as class."""
+    protocol, unit = scores[0].protocol, unit_of(scores[0].protocol)
+    whole, divided = by_title.get(protocol), by_title.get(f"{protocol}, by {word}")
+    about = next((grid.about for grid in (whole, divided) if grid and grid.about), "")
+    parts = [paragraph(about)] if about else []
+    parts.append(picture(score_plot(protocol, [s for s in scores if not s.per_class], unit)))
+    if whole:
+        parts.append(_table_and_notes(whole))
     kinds: dict[str, dict[str, Score]] = {}
     for score in scores:
         kind, name = split_name(score.name)
@@ -45,10 +57,10 @@ def _protocol(protocol: str, scores: Sequence[Score], by_title: dict[str, Grid])
             kinds.setdefault(kind, {})[name] = score
     # One plot, of what the protocol names first; the table has the rest.
     for kind, rows in list(kinds.items())[:1]:
-        parts.append(picture(class_plot(f"{protocol}: {kind} by class", rows), f"{kind} by class"))
-    title = f"{protocol}, by class"
-    if title in by_title:
-        parts.append(folded("Table by class", grid_html(by_title[title])))
+        title = f"{kind} by {word}"
+        parts.append(picture(class_plot(f"{protocol}: {title}", rows, unit), title))
+    if divided:
+        parts.append(folded(f"Table by {word}", _table_and_notes(divided)))
     return join(parts)
 
 
@@ -57,6 +69,11 @@ def _chart(chart: Chart) -> Html:
 
 
 def grid_html(grid: Grid) -> Html:
+    about = [paragraph(grid.about)] if grid.about else []
+    return join([*about, _table_and_notes(grid)])
+
+
+def _table_and_notes(grid: Grid) -> Html:
     return join([table(grid.header, grid.rows), *(paragraph(n, "soft") for n in grid.notes)])
 
 

@@ -26,12 +26,13 @@ ROW = 0.27
 """Inches per row."""
 
 
-def score_plot(title: str, scores: Sequence[Score]) -> str:
+def score_plot(title: str, scores: Sequence[Score], unit: str = "") -> str:
     """Values with their intervals; floors as marks on the same row. "" without a value to draw."""
     scores = [score for score in scores if math.isfinite(score.value)]
     if not scores:
         return ""
     figure, axes = _figure(len(scores), [score.name for score in scores])
+    axes.set_xlabel(unit)
     floors = list(dict.fromkeys(floor.name for score in scores for floor in score.floors))
     _dots(axes, scores, 0.0, BLUE, "system")
     for i, name in enumerate(floors):
@@ -44,12 +45,13 @@ def score_plot(title: str, scores: Sequence[Score]) -> str:
     return _svg(figure, title)
 
 
-def class_plot(title: str, rows: Mapping[str, Score]) -> str:
+def class_plot(title: str, rows: Mapping[str, Score], unit: str = "") -> str:
     """One bar per class with its interval."""
     rows = {name: score for name, score in rows.items() if math.isfinite(score.value)}
     if not rows:
         return ""
     figure, axes = _figure(len(rows), list(rows))
+    axes.set_xlabel(unit)
     places = range(len(rows))
     axes.barh(list(places), [s.value for s in rows.values()], color=BLUE, alpha=0.55, height=0.7)
     _dots(axes, list(rows.values()), 0.0, BLUE, None)

@@ -24,6 +24,7 @@ from uvlm.evaluation.protocols import chosen_protocols
 from uvlm.evaluation.results import Chart, Result, build_result
 from uvlm.evaluation.tables import find_labels, label_rows, probability_rows
 from uvlm.evaluation.tasks.common import Inputs, about, opposite, present
+from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
 
 __all__ = ["ClassifierInputs", "evaluate_classifier"]
 
@@ -75,9 +76,10 @@ def evaluate_classifier(inputs: ClassifierInputs) -> Result:
     names = find_labels(references.table, predictions.table, inputs.label_columns)
     joined = inputs.join(references, predictions)
     truth, values = _values(inputs, joined, references, predictions, names)
+    there = present(joined)
     chosen = _validated(inputs, names)
     check_apart(chosen.ids, joined.ids)
-    check_apart(chosen.patients, joined.patients)
+    check_apart(chosen.patients, joined.patients, "patients")
     wanted, skipped = _protocols(inputs)
     measures = probability_measures(
         truth, values, names, wanted, chosen.thresholds, chosen.temperature
@@ -93,11 +95,21 @@ def evaluate_classifier(inputs: ClassifierInputs) -> Result:
             inputs,
             joined,
             ("validation_references", "validation_predictions"),
-            {"classes": len(names)},
+            {
+                "missing": inputs.missing,
+                "logits": inputs.logits,
+                "classes": len(names),
+                "class_names": ", ".join(names),
+            },
         ),
-        notes=(*joined.notes, *_notes(joined)),
+        notes=(
+            *joined.notes,
+            *_notes(joined),
+            *([] if inputs.label_columns else _classes_left_out(names)),
+            *_suspicious(inputs, truth[there], values[there]),
+        ),
         skipped=skipped,
-        columns={"missing": list(joined.missing)},
+        columns=_study_columns(joined, truth, values, names),
         charts=(_reliability_chart(curves.together()),),
         resamples=inputs.resamples,
         seed=inputs.seed,
@@ -128,7 +140,6 @@ def _validated(inputs: ClassifierInputs, names: tuple[str, ...]) -> _Chosen:
         references=inputs.validation_references,
         predictions=inputs.validation_predictions,
         unit=inputs.unit,
-        missing="refuse",
         id_column=inputs.id_column,
         prediction_id_column=inputs.prediction_id_column,
         patient_column=inputs.patient_column,
@@ -138,6 +149,13 @@ def _validated(inputs: ClassifierInputs, names: tuple[str, ...]) -> _Chosen:
     references.table.require(names)
     predictions.table.require(names)
     joined = own.join(references, predictions)
+    if lacking := [key for key, no in zip(joined.ids, joined.missing, strict=True) if no]:
+        raise InputError.about(
+            inputs.validation_predictions,
+            f"no prediction of {len(lacking)} of {len(joined)} validation studies, such as "
+            f"{lacking[0]!r}",
+            "Predict them, or leave them out of --validation-references.",
+        )
     truth, values = _values(own, joined, references, predictions, names)
     return _Chosen(
         choose_thresholds(truth, values, names),
@@ -166,8 +184,10 @@ def _floors(
         "all present": np.ones_like(truth),
         "share of positives": np.broadcast_to(share, truth.shape),
     }
-    # Chosen thresholds and temperature belong to the system's own probabilities.
-    usual = [name for name in wanted if name not in NEED_VALIDATION]
+    # Chosen thresholds and temperature belong to the system's own probabilities; the calibration
+    # error of a constant is another kind of number, see `probability_scores.NO_INTERVAL`.
+    without = (*NEED_VALIDATION, "ece@15")
+    usual = [name for name in wanted if name not in without]
     return {
         name: probability_measures(truth, values, names, usual) for name, values in constant.items()
     }
@@ -181,6 +201,48 @@ def _notes(joined: Joined) -> list[str]:
             "the label is 0, and 0 where it is 1."
         )
     return notes
+
+
+def _classes_left_out(names: tuple[str, ...]) -> list[str]:
+    """A class of a known set that most of whose others were found is missed by name."""
+    notes = []
+    for what, known in (("CT-RATE", CT_RATE_LABELS), ("AbdomenAtlas", ABDOMEN_LABELS)):
+        lacking = [name for name in known if name not in names]
+        if lacking and 2 * len(lacking) <= len(known):
+            notes.append(
+                f"{len(known) - len(lacking)} of {what}'s {len(known)} classes are scored; not in "
+                f"both tables: {', '.join(lacking)}. Means are of the scored ones."
+            )
+    return notes
+
+
+def _suspicious(inputs: ClassifierInputs, truth: Array, values: Array) -> list[str]:
+    """(N, C) of the studies with a prediction: what looks like another table than was meant."""
+    one = 1 / (1 + np.exp(-1.0))  # the logit 1
+    if inputs.logits and ((values >= 0.5) & (values <= one)).all():
+        return [
+            "Every logit is from 0 to 1: check that the predictions are not probabilities, which "
+            "are read without --logits."
+        ]
+    same = int((np.isnan(truth) | (values == truth)).all(axis=1).sum())
+    if same and 10 * same >= 9 * len(truth):
+        return [
+            f"{same} of {len(truth)} predictions are their own reference, 0 or 1 as the labels: "
+            "check that the predictions are not the references."
+        ]
+    return []
+
+
+def _study_columns(
+    joined: Joined, truth: Array, values: Array, names: tuple[str, ...]
+) -> dict[str, Any]:
+    """Labels and probabilities; none where there is no prediction."""
+    given = np.where(present(joined)[:, None], values, np.nan)
+    columns: dict[str, Any] = {"missing": list(joined.missing)}
+    for i, name in enumerate(names):
+        columns[f"true {name}"] = truth[:, i].tolist()
+        columns[f"probability {name}"] = given[:, i].tolist()
+    return columns
 
 
 def _reliability_chart(curve: Any) -> Chart:

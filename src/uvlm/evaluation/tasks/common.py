@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.errors import InputError
-from uvlm.evaluation.joining import Joined, Keyed, Missing, Unit, join, keyed
+from uvlm.evaluation.joining import Joined, Keyed, Missing, Unit, finder, join, keyed
+from uvlm.evaluation.masks.pairs import folder_mark
 from uvlm.evaluation.result_files import file_mark
 from uvlm.evaluation.tables import label_rows, read_table
 from uvlm.preprocessing.table import Table
@@ -98,14 +99,14 @@ def about(
     files: Sequence[str] = (),
     further: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What was scored: files by name and mark, the unit, and the counts of joining.
+    """What was scored: files, and folders of masks, by name and mark; the unit; how many joined.
 
     Args:
         files: further options that name files, where they are given
     """
     paths = {name: getattr(inputs, name) for name in ("references", "predictions", *files)}
     marks = {
-        name: f"{path.name} (folder)" if path.is_dir() else file_mark(path)
+        name: folder_mark(path) if path.is_dir() else file_mark(path)
         for name, path in paths.items()
         if path is not None
     }
@@ -119,24 +120,36 @@ def present(joined: Joined) -> NDArray[np.bool_]:
 
 
 def labels_of(
-    path: Path, ids: Sequence[str], names: Sequence[str], what: str
+    path: Path,
+    ids: Sequence[str],
+    names: Sequence[str],
+    what: str,
+    *,
+    id_column: str | None = None,
+    unit: Unit = "series",
 ) -> NDArray[np.float64]:
     """(N, C) labels of a further table, in the order of `ids`, which must all be there.
+
+    Args:
+        id_column: of the table, where it has it
+        unit: as predictions are found; by "scan" a row about a scan serves its reconstruction
 
     Raises:
         InputError: a study or a column is missing, or a cell is no label.
     """
-    other: Keyed = keyed(read_table(path))
-    table: Table = other.table
+    table = read_table(path)
+    other: Keyed = keyed(table, id_column if id_column in table.columns else None)
+    find = finder(other.rows, unit)
+    found = [find(key) for key in ids]
     table.require(names)
-    lacking = [key for key in ids if key not in other.rows]
+    lacking = [key for key, own in zip(ids, found, strict=True) if own is None]
     if lacking:
         raise InputError.about(
             path,
             f"no {what} of {len(lacking)} of {len(ids)} studies, such as {lacking[0]!r}",
             "Give a row for every study that is scored.",
         )
-    return label_rows(table, [other.rows[key] for key in ids], names)
+    return label_rows(table, [other.rows[key] for key in found if key is not None], names)
 
 
 def opposite(truth: NDArray[np.float64]) -> NDArray[np.float64]:

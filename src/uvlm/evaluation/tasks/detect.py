@@ -1,15 +1,16 @@
 """Whether liver, kidneys and pancreas have lesions: truth and prediction from masks, from reports,
 or as labels and probabilities.
 
-A study without prediction counts as the opposite of its truth.
+A study without prediction, or with an empty report as one, counts as the opposite of its truth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from uvlm.errors import ConfigError, InputError
 from uvlm.evaluation.joining import Joined, Keyed
 from uvlm.evaluation.labels.thresholds import check_apart, choose_thresholds
 from uvlm.evaluation.masks.detection import (
-    ABDOMEN_RULES,
     RADGPT_MM3,
     best_minimums,
     present_in_masks,
@@ -40,14 +40,19 @@ from uvlm.evaluation.tables import (
     probability_rows,
     report_of,
 )
-from uvlm.evaluation.tasks.common import Inputs, about, opposite, present
-from uvlm.evaluation.tasks.seg import MASK_COLUMNS, mask_table, row_file
+from uvlm.evaluation.tasks.common import about, opposite, present
+from uvlm.evaluation.tasks.detect_inputs import HALF, NAMES, DetectionInputs, Origin
+from uvlm.evaluation.tasks.organ_limits import said_limits
+from uvlm.evaluation.tasks.seg import MASK_COLUMNS, row_file, table_reader
 from uvlm.preprocessing.table import Table
+from uvlm.text.labelling.language import is_english
 
 __all__ = ["DetectionInputs", "evaluate_detection"]
 
 TASK = "detect"
-NAMES = tuple(rule.label for rule in ABDOMEN_RULES)
+ORGANS = re.compile(r"\b(?:liver|hepat|kidney|renal|nephr|pancrea)", re.IGNORECASE)
+"""How words of the three organs begin in English."""
+
 PROTOCOLS_OF = {
     "masks": ("detect@masks-uvlm", "detect@masks-radgpt"),
     "reports": ("detect@reports",),
@@ -55,56 +60,8 @@ PROTOCOLS_OF = {
 }
 """What predictions come from -> what can be computed."""
 
-Origin = Literal["masks", "reports", "labels"]
 Array = NDArray[np.float64]
 Rows = Sequence[tuple[int, Cells]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectionInputs(Inputs):
-    """Options of this task; `references` and `predictions` may be folders of masks."""
-
-    truth_from: Origin | None = None
-    """None: masks of a folder or a column of paths, else the three labels, else reports."""
-
-    predictions_from: Origin | None = None
-    """The same; "labels" are probabilities."""
-
-    text_column: tuple[str, ...] = ()
-    prediction_text_column: tuple[str, ...] = ()
-    mask_column: str | None = None
-    classes: Path | None = None
-    """JSON of class name -> value in the masks."""
-
-    logits: bool = False
-    minimum: float = RADGPT_MM3
-    """Of `detect@masks-radgpt`, in mm^3, unless validation studies choose it."""
-
-    validation_references: Path | None = None
-    validation_predictions: Path | None = None
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.validation_references is None) != (self.validation_predictions is None):
-            raise InputError(
-                "validation needs both --validation-references and --validation-predictions."
-            )
-
-    @property
-    def validation(self) -> DetectionInputs | None:
-        """The same options for the validation studies."""
-        if self.validation_references is None or self.validation_predictions is None:
-            return None
-        return replace(
-            self,
-            references=self.validation_references,
-            predictions=self.validation_predictions,
-            validation_references=None,
-            validation_predictions=None,
-            missing="refuse",
-            split=None,
-        )
 
 
 def evaluate_detection(inputs: DetectionInputs) -> Result:
@@ -141,10 +98,10 @@ def evaluate_detection(inputs: DetectionInputs) -> Result:
         about=about(
             inputs,
             joined,
-            ("validation_references", "validation_predictions"),
-            {"truth_from": sides.truth_origin, "predictions_from": sides.origin},
+            ("classes", "predicted_classes", "validation_references", "validation_predictions"),
+            _settings(inputs, sides),
         ),
-        notes=joined.notes,
+        notes=(*joined.notes, *sides.notes),
         skipped=skipped,
         columns={"missing": list(joined.missing), **columns},
         resamples=inputs.resamples,
@@ -161,21 +118,60 @@ class _Sides:
     truth_origin: Origin
     predictions: Table
     origin: Origin
+    notes: tuple[str, ...] = ()
+
+
+def _settings(inputs: DetectionInputs, sides: _Sides) -> dict[str, Any]:
+    """What beside the files decides about the scores."""
+    settings: dict[str, Any] = {"truth_from": sides.truth_origin, "predictions_from": sides.origin}
+    chosen = "chosen on validation studies" if inputs.validation is not None else ""
+    if "masks" in (sides.origin, sides.truth_origin):
+        settings["others"] = inputs.others
+    if sides.origin == "masks":
+        settings["minimum_mm3"] = chosen or said_limits(inputs.minimums)
+    if sides.origin == "labels":
+        settings["threshold"] = chosen or said_limits(inputs.thresholds)
+        settings["logits"] = inputs.logits
+    for name in ("text_column", "prediction_text_column"):
+        if getattr(inputs, name):
+            settings[name] = " + ".join(getattr(inputs, name))
+    return settings
 
 
 def _read(inputs: DetectionInputs) -> _Sides:
-    references, predictions = inputs.read(mask_table)
+    references, predictions = inputs.read(table_reader(inputs))
     true_from = inputs.truth_from or _origin(references, inputs.text_column, inputs.mask_column)
     said_from = inputs.predictions_from or _origin(
         predictions, inputs.prediction_text_column, inputs.mask_column
     )
     joined = inputs.join(references, predictions)
+    notes: tuple[str, ...] = ()
     if true_from == "reports":
         columns = find_text(references.table, inputs.text_column, REFERENCE_TEXT, "--text-column")
-        there = [bool(report_of(cells, columns)) for _, cells in joined.references]
-        joined = joined.keep(there, "no reference report")
+        texts = [report_of(cells, columns) for _, cells in joined.references]
+        joined = joined.keep([_is_text(text) for text in texts], "no reference report")
+        notes = _unread(texts, "reference")
     truth = _truth(inputs, references.table, joined, true_from)
-    return _Sides(joined, truth, true_from, predictions.table, said_from)
+    return _Sides(joined, truth, true_from, predictions.table, said_from, notes)
+
+
+def _is_text(report: str) -> bool:
+    return any(map(str.isalnum, report))
+
+
+def _unread(reports: Sequence[str], what: str) -> tuple[str, ...]:
+    """A note on reports that the rules cannot read; a terse one shows its language by little."""
+    number = sum(
+        _is_text(report) and not (is_english(report) and ORGANS.search(report))
+        for report in reports
+    )
+    if not number:
+        return ()
+    shown = f"1 {what} report is" if number == 1 else f"{number} {what} reports are"
+    return (
+        f"{shown} not in English, or without a word for liver, kidney or pancreas; the rules find "
+        "no lesion there.",
+    )
 
 
 def _origin(side: Keyed, text_column: Sequence[str], mask_column: str | None) -> Origin:
@@ -204,7 +200,14 @@ def _truth(inputs: DetectionInputs, table: Table, joined: Joined, origin: Origin
     if origin == "reports":
         columns = find_text(table, inputs.text_column, REFERENCE_TEXT, "--text-column")
         return _from_reports([report_of(cells, columns) for _, cells in joined.references])
-    return present_in_masks(_volumes(inputs, table, joined.references, False), 0.0, NAMES)
+    files = [row_file(table, row, inputs.mask_column) for row in joined.references]
+    classes = _classes(inputs.classes)
+    volumes = volumes_in_files(files, classes, others=inputs.others, workers=inputs.workers)
+    return present_in_masks(volumes, 0.0, NAMES)
+
+
+def _classes(path: Path | None) -> dict[str, int] | None:
+    return None if path is None else read_classes(path)
 
 
 def _from_reports(reports: Sequence[str]) -> Array:
@@ -213,64 +216,114 @@ def _from_reports(reports: Sequence[str]) -> Array:
     return present_in_reports(ABDOMEN, reports, NAMES)
 
 
-def _volumes(inputs: DetectionInputs, table: Table, rows: Rows, within: bool) -> Array:
-    """(N, 3) mm^3"""
-    files = [row_file(table, row, inputs.mask_column) for row in rows]
-    classes = None if inputs.classes is None else read_classes(inputs.classes)
-    return volumes_in_files(files, classes, within_organ=within, workers=inputs.workers)
+def _volumes(inputs: DetectionInputs, sides: _Sides, *, within: bool) -> Array:
+    """(P, 3) mm^3 in the predictions that are there"""
+    classes, unnamed = _classes(inputs.predicted_classes or inputs.classes), None
+    if inputs.predicted_classes is None and sides.truth_origin == "masks":
+        # Given for the references; a prediction may have its own numbers.
+        classes, unnamed = None, classes
+    return volumes_in_files(
+        [row_file(sides.predictions, row, inputs.mask_column) for row in _rows(sides)],
+        classes,
+        unnamed=unnamed,
+        others=inputs.others,
+        within_organ=within,
+        workers=inputs.workers,
+    )
+
+
+def _rows(sides: _Sides) -> Rows:
+    """The P predictions that are there."""
+    return [row for row in sides.joined.predictions if row is not None]
 
 
 def _predicted(
     inputs: DetectionInputs, sides: _Sides, protocol: str
 ) -> tuple[Array, tuple[str, ...]]:
     """(N, 3) of 0 and 1, and what to know about them."""
-    joined, table = sides.joined, sides.predictions
-    rows = [row for row in joined.predictions if row is not None]
-    notes: list[str] = []
+    there = present(sides.joined)
+    notes: tuple[str, ...] = ()
     if protocol == "detect@masks-uvlm":
-        found = present_in_masks(_volumes(inputs, table, rows, False), 0.0, NAMES)
+        found = present_in_masks(_volumes(inputs, sides, within=False), 0.0, NAMES)
     elif protocol == "detect@masks-radgpt":
-        minimums, note = _minimums(inputs, joined)
-        found = present_in_masks(_volumes(inputs, table, rows, True), minimums, NAMES)
-        notes.append(note)
+        minimums, notes = _minimums(inputs, sides.joined)
+        found = present_in_masks(_volumes(inputs, sides, within=True), minimums, NAMES)
     elif protocol == "detect@reports":
-        known, option = PREDICTED_TEXT, "--prediction-text-column"
-        columns = find_text(table, inputs.prediction_text_column, known, option)
-        found = _from_reports([report_of(cells, columns) for _, cells in rows])
+        found, filled, notes = _read_reports(inputs, sides)
+        there[there] = filled
     else:
-        table.require(NAMES)
-        values = probability_rows(table, rows, NAMES, logits=inputs.logits)
-        limits, note = _limits(inputs, joined)
-        found = present_with_probability(values, limits, NAMES)
-        notes.append(note)
+        limits, notes = _limits(inputs, sides.joined)
+        found = present_with_probability(_probabilities(inputs, sides), limits, NAMES)
     said = opposite(sides.truth)
-    said[present(joined)] = found
-    if any(joined.missing):
-        notes.append("A study without prediction counts as the opposite of its truth.")
-    return said, tuple(notes)
+    said[there] = found
+    if any(sides.joined.missing):
+        notes = (*notes, "A study without prediction counts as the opposite of its truth.")
+    return said, notes
 
 
-def _minimums(inputs: DetectionInputs, scored: Joined) -> tuple[dict[str, float], str]:
+def _read_reports(
+    inputs: DetectionInputs, sides: _Sides
+) -> tuple[Array, list[bool], tuple[str, ...]]:
+    """(F, 3) of the reports with text in them, which of the P have, and notes."""
+    table, option = sides.predictions, "--prediction-text-column"
+    columns = find_text(table, inputs.prediction_text_column, PREDICTED_TEXT, option)
+    reports = [report_of(cells, columns) for _, cells in _rows(sides)]
+    filled = [_is_text(report) for report in reports]
+    written = [report for report, text in zip(reports, filled, strict=True) if text]
+    found = _from_reports(written) if written else np.zeros((0, len(NAMES)))
+    notes = _unread(written, "predicted")
+    if empty := len(reports) - len(written):
+        shown = "1 predicted report is" if empty == 1 else f"{empty} predicted reports are"
+        notes = (f"{shown} empty; each counts as the opposite of its truth.", *notes)
+    return found, filled, notes
+
+
+def _probabilities(inputs: DetectionInputs, sides: _Sides) -> Array:
+    """(P, 3)"""
+    sides.predictions.require(NAMES)
+    return probability_rows(sides.predictions, _rows(sides), NAMES, logits=inputs.logits)
+
+
+Limits = tuple[dict[str, float], tuple[str, ...]]
+"""Label -> limit, and where they come from."""
+
+
+def _minimums(inputs: DetectionInputs, scored: Joined) -> Limits:
     validation = inputs.validation
     if validation is None:
-        return dict.fromkeys(NAMES, inputs.minimum), f"Minimum {inputs.minimum:g} mm^3."
+        return inputs.minimums, (f"Minimum in mm^3: {said_limits(inputs.minimums)}.",)
     sides = _validated(validation, scored)
-    rows = [row for row in sides.joined.predictions if row is not None]
-    volumes = _volumes(validation, sides.predictions, rows, True)
-    best = best_minimums(volumes, sides.truth, NAMES)
-    return best, f"Minimum in mm^3, chosen on validation studies: {_said(best)}."
+    volumes = _volumes(validation, sides, within=True)
+
+    def best(i: int) -> float:
+        if not {0.0, 1.0} <= set(sides.truth[:, i]):
+            return np.nan
+        return best_minimums(volumes[:, [i]], sides.truth[:, [i]], NAMES[i : i + 1])[NAMES[i]]
+
+    what = "Minimum in mm^3 of the best sum of sensitivity and specificity"
+    return _chosen(best, RADGPT_MM3, what, "positive and negative studies")
 
 
-def _limits(inputs: DetectionInputs, scored: Joined) -> tuple[dict[str, float], str]:
+def _limits(inputs: DetectionInputs, scored: Joined) -> Limits:
     validation = inputs.validation
     if validation is None:
-        return dict.fromkeys(NAMES, 0.5), "Present from a probability of 0.5."
+        shown = said_limits(inputs.thresholds)
+        return inputs.thresholds, (f"Present from a probability of {shown}.",)
     sides = _validated(validation, scored)
-    rows = [row for row in sides.joined.predictions if row is not None]
-    values = probability_rows(sides.predictions, rows, NAMES, logits=inputs.logits)
-    chosen = np.nan_to_num(choose_thresholds(sides.truth, values, NAMES), nan=0.5)
-    best = dict(zip(NAMES, chosen.tolist(), strict=True))
-    return best, f"Thresholds of highest F1 on validation studies: {_said(best)}."
+    chosen = choose_thresholds(sides.truth, _probabilities(validation, sides), NAMES)
+    return _chosen(lambda i: float(chosen[i]), HALF, "Thresholds of highest F1", "positive studies")
+
+
+def _chosen(best: Callable[[int], float], otherwise: float, what: str, needs: str) -> Limits:
+    """What validation studies say, else what holds without them; said for which labels."""
+    found = {name: best(i) for i, name in enumerate(NAMES)}
+    lacking = [name for name, value in found.items() if np.isnan(value)]
+    limits = {name: otherwise if name in lacking else value for name, value in found.items()}
+    notes = [f"{what}, on validation studies: {said_limits(limits)}."]
+    if lacking:
+        why = f"the validation studies lack {needs}"
+        notes.append(f"{otherwise:g} for {', '.join(lacking)}: {why}.")
+    return limits, tuple(notes)
 
 
 def _validated(validation: DetectionInputs, scored: Joined) -> _Sides:
@@ -278,7 +331,3 @@ def _validated(validation: DetectionInputs, scored: Joined) -> _Sides:
     check_apart(sides.joined.ids, scored.ids)
     check_apart(sides.joined.patients, scored.patients)
     return sides
-
-
-def _said(values: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in values.items())

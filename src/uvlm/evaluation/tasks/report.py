@@ -33,9 +33,9 @@ from uvlm.evaluation.tables import (
     report_of,
 )
 from uvlm.evaluation.tasks.common import Inputs, about, labels_of, present
+from uvlm.evaluation.tasks.training_rows import training_rows
 from uvlm.evaluation.words.floors import floor_reports
-from uvlm.evaluation.words.metrics import text_measures
-from uvlm.preprocessing.split import HELD_OUT
+from uvlm.evaluation.words.metrics import text_measures_beside
 from uvlm.text.labelling.language import is_english
 from uvlm.text.labelling.protocol import Labeller
 
@@ -96,6 +96,8 @@ class _Reports:
     joined: Joined
     references: list[str]
     predictions: list[str]
+    columns: dict[str, str]
+    """Where they were read: table -> columns."""
 
 
 def evaluate_reports(inputs: ReportInputs) -> Result:
@@ -113,10 +115,7 @@ def evaluate_reports(inputs: ReportInputs) -> Result:
     label = _Labelling(labeller, inputs.label_columns or tuple(labeller.classes))
     floors, floor_note = _floor_texts(inputs, reports, label)
     true, said = reports.references, reports.predictions
-    measures, skipped = text_measures(true, said, of_text, inputs.weights)
-    beside = {
-        name: text_measures(true, texts, of_text, quick=True)[0] for name, texts in floors.items()
-    }
+    measures, beside, skipped = text_measures_beside(true, said, floors, of_text, inputs.weights)
     columns: dict[str, Sequence[Any]] = {"missing": list(joined.missing)}
     if of_labels:
         truth, predicted = _labels(inputs, reports, label)
@@ -134,7 +133,12 @@ def evaluate_reports(inputs: ReportInputs) -> Result:
             inputs,
             joined,
             ("training", "labels", "predicted_labels"),
-            {"labeller": labeller.name} if of_labels else {},
+            {
+                "missing": inputs.missing,
+                "report_columns": reports.columns,
+                "region": inputs.region,
+                **(_of_labels(inputs, labeller, label) if of_labels else {}),
+            },
         ),
         notes=(*joined.notes, floor_note, *_notes(reports)),
         skipped=skipped,
@@ -142,6 +146,16 @@ def evaluate_reports(inputs: ReportInputs) -> Result:
         resamples=inputs.resamples,
         seed=inputs.seed,
     )
+
+
+def _of_labels(inputs: ReportInputs, labeller: Labeller, label: _Labelling) -> dict[str, str]:
+    """What makes a clinical score: two are comparable only where all of this is the same."""
+    return {
+        "labeller": labeller.name,
+        "class_names": ", ".join(label.names),
+        "truth_from": "reports" if inputs.labels is None else "labels",
+        "predictions_from": "reports" if inputs.predicted_labels is None else "labels",
+    }
 
 
 def _read(inputs: ReportInputs) -> _Reports:
@@ -165,7 +179,8 @@ def _read(inputs: ReportInputs) -> _Reports:
     joined = joined.keep(there, "no reference report")
     generated = ["" if found is None else report_of(found[1], said) for found in joined.predictions]
     kept = [text for text, yes in zip(texts, there, strict=True) if yes]
-    return _Reports(joined, kept, generated)
+    columns = {"references": " + ".join(true), "predictions": " + ".join(said)}
+    return _Reports(joined, kept, generated, columns)
 
 
 def _floor_texts(
@@ -177,13 +192,13 @@ def _floor_texts(
     table = read_table(inputs.training)
     named = inputs.text_column if set(inputs.text_column) <= set(table.columns) else ()
     columns = find_text(table, named, REFERENCE_TEXT, "--text-column")
-    # In a catalog the studies that are held out, and may be the scored ones, lend no report.
-    rows = [cells for _, cells in table.rows if cells.get("split") not in HELD_OUT]
+    rows, left_out = training_rows(table, reports.joined, inputs.id_column, inputs.patient_column)
     training = [text for cells in rows if (text := report_of(cells, columns))]
     if not training:
         raise InputError.about(inputs.training, "no report in it", "Give training reports.")
     found = floor_reports(training, reports.predictions, seed=inputs.seed, label=label)
-    return found, f"Floors are made from {len(training)} training reports. {RETRIEVED}"
+    number = _number(len(training), "training report")
+    return found, " ".join(filter(None, (f"Floors are made from {number}.", left_out, RETRIEVED)))
 
 
 def _floors_of_others(
@@ -215,13 +230,29 @@ def _labels(inputs: ReportInputs, reports: _Reports, label: _Labelling) -> tuple
     if inputs.labels is None:
         truth = label(reports.references)
     else:
-        truth = labels_of(inputs.labels, ids, label.names, "labels")
+        truth = labels_of(
+            inputs.labels,
+            ids,
+            label.names,
+            "labels",
+            id_column=inputs.id_column,
+            unit=reports.joined.unit,
+        )
     if inputs.predicted_labels is None:
         return truth, label(reports.predictions)
     there = present(reports.joined)
     predicted = np.zeros_like(truth)
     chosen = [key for key, yes in zip(ids, there, strict=True) if yes]
-    predicted[there] = labels_of(inputs.predicted_labels, chosen, label.names, "predicted labels")
+    table = read_table(inputs.predicted_labels)
+    own = inputs.prediction_id_column
+    predicted[there] = labels_of(
+        inputs.predicted_labels,
+        chosen,
+        label.names,
+        "predicted labels",
+        id_column=own if own in table.columns else inputs.id_column,
+        unit=reports.joined.unit,
+    )
     return truth, predicted
 
 
@@ -264,6 +295,10 @@ def _labeller(inputs: ReportInputs) -> Labeller:
     return CHEST
 
 
+def _number(count: int, one: str) -> str:
+    return f"{count} {one}{'' if count == 1 else 's'}"
+
+
 def _notes(reports: _Reports) -> list[str]:
     joined, notes = reports.joined, []
     missing = sum(joined.missing)
@@ -271,10 +306,13 @@ def _notes(reports: _Reports) -> list[str]:
         notes.append("A study without prediction counts as the empty report.")
     empty = sum(not text for text in reports.predictions) - missing
     if empty:
-        notes.append(f"{empty} predicted reports are empty; they count, and share no word.")
+        notes.append(
+            f"{_number(empty, 'predicted report')} without text: it counts, and shares no word."
+        )
     for what, texts in (("reference", reports.references), ("predicted", reports.predictions)):
         if foreign := sum(bool(text) and not is_english(text) for text in texts):
-            notes.append(f"{foreign} {what} reports are not in English; rules find no label there.")
+            number = _number(foreign, f"{what} report")
+            notes.append(f"{number} not in English; rules find no label there.")
     same = sum(map(str.__eq__, reports.references, reports.predictions))
     if 2 * same > len(joined):
         notes.append(

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from uvlm.errors import InputError
 from uvlm.evaluation.joining import Joined, Keyed, Unit, keyed, patients_of, scan_of, stand_ins
 from uvlm.evaluation.joining import study_key as key_of_study
 from uvlm.evaluation.protocols import chosen_protocols
 from uvlm.evaluation.results import Result, build_result
-from uvlm.evaluation.tables import ID_COLUMNS, find_column, read_table
+from uvlm.evaluation.tables import ID_COLUMNS, Cells, find_column, read_table
 from uvlm.evaluation.tasks.common import Inputs, about, in_split
 from uvlm.evaluation.vqa import Question, vqa_floors, vqa_measures
-from uvlm.evaluation.vqa_answers import answers_of
+from uvlm.evaluation.vqa_answers import answers_of, normalised
 from uvlm.preprocessing.table import Table
 
 __all__ = ["AnswerInputs", "evaluate_answers"]
@@ -55,9 +56,16 @@ def evaluate_answers(inputs: AnswerInputs) -> Result:
     """
     asked = chosen_protocols(TASK, inputs.protocols)
     joined, studies, table = _joined(inputs)
-    answer = find_column(table, inputs.prediction_column, PREDICTED_COLUMNS, "the prediction")
+    answer = find_column(
+        table,
+        inputs.prediction_column,
+        PREDICTED_COLUMNS,
+        "the predicted answer, --prediction-column",
+    )
     given = ["" if found is None else found[1][answer] for found in joined.predictions]
-    questions = _questions(inputs, read_table(inputs.references), joined, studies, given)
+    read = _Reader(read_table(inputs.references), inputs)
+    rows = zip(joined.ids, studies, joined.references, given, strict=True)
+    questions = [read(key, study, row, answer) for key, study, row, answer in rows]
     types = inputs.types or None
     measures, skipped = vqa_measures(questions, asked, types=types)
     training = None if inputs.training is None else _training(inputs, inputs.training)
@@ -96,15 +104,12 @@ def _joined(inputs: AnswerInputs) -> tuple[Joined, list[str], Table]:
     studies = [key_of_study(cells[study]) for _, cells in joined.references]
     patients = patients_of(references, joined.references, studies, inputs.patient_column)
     reduced = len(keys[0].rows) - len(own.rows)
-    # What is joined here are questions.
-    notes = tuple(
-        note.replace("studies are", "questions are").replace("study is", "question is")
-        for note in joined.notes
-    )
+    notes = joined.notes
     if reduced:
+        are = "question is" if reduced == 1 else "questions are"
         notes = (
-            f"{reduced} questions are left out: of each scan the reconstruction with the lowest "
-            "number among the references is asked.",
+            f"{reduced} {are} left out: of each scan the reconstruction with the lowest number "
+            "among the references is asked.",
             *notes,
         )
     counts = {**joined.counts, "patients": len(set(patients)), "reconstructions_left_out": reduced}
@@ -117,7 +122,10 @@ def _question_keys(
     columns = (inputs.question_column,) if inputs.question_column else QUESTION_COLUMNS
     for column in columns:
         if column in references.columns and column in predictions.columns:
-            return keyed(references, column, str.strip), keyed(predictions, column, str.strip)
+            return (
+                keyed(references, column, str.strip, "question"),
+                keyed(predictions, column, str.strip, "question"),
+            )
     if inputs.question_column:
         references.require(columns)
         predictions.require(columns)
@@ -135,13 +143,16 @@ def _composed(table: Table, study: str, parts: Sequence[str]) -> Keyed:
     """Keys made of several columns."""
     name = " + ".join((study, *parts))
     rows = tuple(
-        (
-            number,
-            {**cells, name: " ".join((key_of_study(cells[study]), *(cells[p] for p in parts)))},
-        )
+        (number, {**cells, name: _key(key_of_study(cells[study]), *(cells[p] for p in parts))})
         for number, cells in table.rows
     )
-    return keyed(Table(table.path, (*table.columns, name), rows), name, str.strip)
+    whole = Table(table.path, (*table.columns, name), rows)
+    return keyed(whole, name, lambda key: key, "question")
+
+
+def _key(*parts: str) -> str:
+    """Different for different parts, wherever their words are divided."""
+    return " | ".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts)
 
 
 def _reduced(questions: Keyed, study: str, unit: Unit | None) -> Keyed:
@@ -154,33 +165,46 @@ def _reduced(questions: Keyed, study: str, unit: Unit | None) -> Keyed:
     return replace(questions, rows=rows)
 
 
-def _questions(
-    inputs: AnswerInputs,
-    table: Table,
-    joined: Joined,
-    studies: Sequence[str],
-    given: Sequence[str],
-) -> list[Question]:
-    kind = find_column(table, inputs.type_column, TYPE_COLUMNS, "the type, --type-column")
-    answer = find_column(table, inputs.answer_column, ANSWER_COLUMNS, "the answers")
-    rows = zip(joined.ids, studies, joined.references, given, strict=True)
-    return [
-        Question(
-            id=key,
-            study_id=study,
-            type=cells[kind],
-            answers=answers_of(cells[answer]),
-            prediction=prediction,
+class _Reader:
+    """Rows of a table to questions; what is wrong in one is said with its row and column."""
+
+    def __init__(self, table: Table, inputs: AnswerInputs) -> None:
+        self.table = table
+        self.type = find_column(
+            table, inputs.type_column, TYPE_COLUMNS, "the type of a question, --type-column"
         )
-        for key, study, (_, cells), prediction in rows
-    ]
+        self.answers = find_column(
+            table, inputs.answer_column, ANSWER_COLUMNS, "the valid answers, --answer-column"
+        )
+
+    def valid(self, number: int, cells: Cells) -> tuple[str, ...]:
+        """The valid answers of a row."""
+        try:
+            return answers_of(cells[self.answers])
+        except InputError as error:
+            found, _, remedy = str(error).partition(". ")
+            raise self.table.error(number, self.answers, found, remedy) from None
+
+    def __call__(self, key: str, study: str, row: tuple[int, Cells], prediction: str) -> Question:
+        number, cells = row
+        if not cells[self.type]:
+            remedy = "Name one, such as location; accuracy is averaged over types."
+            raise self.table.error(number, self.type, "a question without a type", remedy)
+        answers = self.valid(number, cells)
+        if not any(map(normalised, answers)):
+            remedy = "No prediction could be right: add one, or leave the question out."
+            raise self.table.error(number, self.answers, "no valid answer", remedy)
+        return Question(
+            id=key, study_id=study, type=cells[self.type], answers=answers, prediction=prediction
+        )
 
 
 def _training(inputs: AnswerInputs, path: Path) -> list[Question]:
     table = read_table(path)
-    kind = find_column(table, inputs.type_column, TYPE_COLUMNS, "the type, --type-column")
-    answer = find_column(table, inputs.answer_column, ANSWER_COLUMNS, "the answers")
+    read = _Reader(table, inputs)
     return [
-        Question(id=str(number), study_id="", type=cells[kind], answers=answers_of(cells[answer]))
+        Question(
+            id=str(number), study_id="", type=cells[read.type], answers=read.valid(number, cells)
+        )
         for number, cells in table.rows
     ]

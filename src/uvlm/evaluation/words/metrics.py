@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,9 @@ from uvlm.evaluation.words.ptb import ptb_tokens
 from uvlm.evaluation.words.rouge import rouge_google, rouge_l
 from uvlm.evaluation.words.sacre import ngram_precisions, sacrebleu_score, tokenizer_13a
 from uvlm.evaluation.words.skipped import SkippedError
+from uvlm.text.labelling.language import other_script
 
-__all__ = ["PROTOCOLS", "check_reports", "floor_reports", "text_measures"]
+__all__ = ["PROTOCOLS", "check_reports", "floor_reports", "text_measures", "text_measures_beside"]
 
 log = logging.getLogger(__name__)
 
@@ -44,13 +46,27 @@ take 4."""
 Texts = Sequence[str]
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """One prediction per study, and what several protocols make of it."""
+
+    references: Texts
+    predictions: Texts
+
+    @cached_property
+    def counts_13a(self) -> NDArray[np.float64]:
+        """(N, 10) of tokens of mteval-v13a, which are slow to make."""
+        tokenize = tokenizer_13a()
+        tokens = _split(lambda text: " ".join(tokenize(text)))
+        expected = [[words] for words in tokens(self.references)]
+        return overlap_counts(expected, tokens(self.predictions))
+
+
 def text_measures(
     references: Sequence[str],
     predictions: Sequence[str],
     protocols: Sequence[str],
     weights: Mapping[str, Path] | None = None,
-    *,
-    quick: bool = False,
 ) -> tuple[list[Measure], dict[str, str]]:
     """Compute the named protocols over one prediction per study.
 
@@ -59,7 +75,6 @@ def text_measures(
         predictions: N reports in the same order; an empty one counts as a miss
         protocols: names of `PROTOCOLS`
         weights: folder of local weights by protocol, for those that need a model
-        quick: METEOR on a fixed sample of 500 studies, for floors; its notes say so
 
     Returns:
         The measures in the order named, and for each protocol that could not be computed why.
@@ -68,24 +83,56 @@ def text_measures(
         InputError: the numbers differ, there is no study, a reference is empty (its position is
             named), or a protocol does not exist.
     """
-    check_reports(references, predictions)
+    measures, _, skipped = text_measures_beside(references, predictions, {}, protocols, weights)
+    return measures, skipped
+
+
+def text_measures_beside(
+    references: Sequence[str],
+    predictions: Sequence[str],
+    floors: Mapping[str, Sequence[str]],
+    protocols: Sequence[str],
+    weights: Mapping[str, Path] | None = None,
+) -> tuple[list[Measure], dict[str, list[Measure]], dict[str, str]]:
+    """`text_measures`, and the same of floors: other reports of the same studies.
+
+    METEOR scores a floor on a sample of the studies only, the same for all floors: `members` of
+    its measure says which, and a note of the system's measure how many.
+
+    Args:
+        floors: name -> N reports
+
+    Returns:
+        The measures, by name those of each floor, and for each protocol that was not computed why.
+
+    Raises:
+        InputError: as `text_measures`.
+    """
+    texts = {"": predictions, **floors}
+    for said in texts.values():
+        check_reports(references, said)
     known = {info.name for info in PROTOCOLS}
     for name in protocols:
         if name not in known:
             raise InputError(f"no protocol {name!r} for reports. Choose from: {', '.join(known)}.")
-    notes = _notes(references, predictions)
-    found: dict[str, Measure] = {}
+    pairs = {name: _Pairs(references, said) for name, said in texts.items()}
+    found: dict[str, dict[str, Measure]] = {}
     skipped: dict[str, str] = {}
     # METEOR first: Java takes 1.4 GB, before anything else is in memory.
-    for name in sorted(dict.fromkeys(protocols), key=lambda name: name != METEOR):
+    for protocol in sorted(dict.fromkeys(protocols), key=lambda name: name != METEOR):
         try:
-            measure = _measure(name, references, predictions, weights or {}, quick)
+            found[protocol] = _of_all(protocol, pairs, weights or {})
         except (SkippedError, MissingExtraError) as reason:
-            skipped[name] = str(reason)
-            log.info("%s is skipped: %s", name, reason)
-            continue
-        found[name] = replace(measure, notes=(*measure.notes, *notes))
-    return [found[name] for name in dict.fromkeys(protocols) if name in found], skipped
+            skipped[protocol] = str(reason)
+    if skipped:
+        log.info("skipped, as the result explains: %s", ", ".join(skipped))
+    notes = _notes(references, predictions)
+    measures, *beside = (
+        [found[one][name] for one in dict.fromkeys(protocols) if name in found.get(one, ())]
+        for name in texts
+    )
+    measures = [replace(one, notes=(*one.notes, *notes)) for one in measures]
+    return measures, dict(zip(floors, beside, strict=True)), skipped
 
 
 def check_reports(references: Sequence[str], predictions: Sequence[str]) -> None:
@@ -109,23 +156,39 @@ def check_reports(references: Sequence[str], predictions: Sequence[str]) -> None
             )
 
 
-def _measure(
-    name: str, references: Texts, predictions: Texts, weights: Mapping[str, Path], quick: bool
-) -> Measure:
-    if name in ADAPTERS:
-        return ADAPTERS[name].measure(name, references, predictions, weights.get(name))
-    if name == METEOR:
-        return _meteor(name, references, predictions, METEOR_SAMPLE if quick else None)
-    return _BUILDERS[name](name, references, predictions)
+def _of_all(
+    protocol: str, pairs: Mapping[str, _Pairs], weights: Mapping[str, Path]
+) -> dict[str, Measure]:
+    """A protocol's measure of the system, whose name is "", and of each floor."""
+    if protocol == METEOR:
+        return _meteor(protocol, pairs)
+    if protocol in ADAPTERS:
+        return _adapted(protocol, pairs, weights.get(protocol))
+    return {name: _BUILDERS[protocol](protocol, pair) for name, pair in pairs.items()}
 
 
-def _bleu(tokens: Callable[[Texts], list[Tokens]]) -> Callable[[str, Texts, Texts], Measure]:
+def _adapted(protocol: str, pairs: Mapping[str, _Pairs], folder: Path | None) -> dict[str, Measure]:
+    """By a trained model; a floor that it cannot score is left out."""
+    found: dict[str, Measure] = {}
+    for name, pair in pairs.items():
+        try:
+            found[name] = ADAPTERS[protocol].measure(
+                protocol, pair.references, pair.predictions, folder
+            )
+        except SkippedError as reason:
+            if not name:
+                raise
+            log.warning("%s has no %s floor: %s", protocol, name, reason)
+    return found
+
+
+def _bleu(tokens: Callable[[Texts], list[Tokens]]) -> Callable[[str, _Pairs], Measure]:
     """BLEU over the tokens that `tokens` makes of a list of texts."""
 
-    def build(name: str, references: Texts, predictions: Texts) -> Measure:
-        found = tokens([*references, *predictions])
-        expected = [[words] for words in found[: len(references)]]
-        counts = overlap_counts(expected, found[len(references) :])
+    def build(name: str, pairs: _Pairs) -> Measure:
+        number = len(pairs.references)
+        found = tokens([*pairs.references, *pairs.predictions])
+        counts = overlap_counts([[words] for words in found[:number]], found[number:])
         return sum_measure(name, BLEU_NAMES, counts, _bleu_scores)
 
     return build
@@ -146,77 +209,90 @@ def _split(clean: Callable[[str], str]) -> Callable[[Texts], list[Tokens]]:
     return tokens
 
 
-def _rouge_l(name: str, references: Texts, predictions: Texts) -> Measure:
+def _rouge_l(name: str, pairs: _Pairs) -> Measure:
     scores = [
         rouge_l([vlm3d_clean(reference)], vlm3d_clean(prediction))
-        for reference, prediction in zip(references, predictions, strict=True)
+        for reference, prediction in zip(pairs.references, pairs.predictions, strict=True)
     ]
     return mean_measure(name, ("ROUGE-L",), np.array(scores)[:, None])
 
 
-def _rouge_google(name: str, references: Texts, predictions: Texts) -> Measure:
-    return mean_measure(
-        name, ("ROUGE-1", "ROUGE-2", "ROUGE-L"), rouge_google(references, predictions)
-    )
+def _rouge_google(name: str, pairs: _Pairs) -> Measure:
+    scores = rouge_google(pairs.references, pairs.predictions)
+    return mean_measure(name, ("ROUGE-1", "ROUGE-2", "ROUGE-L"), scores)
 
 
-def _cider(name: str, references: Texts, predictions: Texts) -> Measure:
+def _cider(name: str, pairs: _Pairs) -> Measure:
     tokens = _split(vlm3d_clean)
-    scores = cider([[words] for words in tokens(references)], tokens(predictions))
-    note = f"Document frequencies of all {len(references)} references, in resamples too."
+    scores = cider([[words] for words in tokens(pairs.references)], tokens(pairs.predictions))
+    note = f"Document frequencies of all {len(pairs.references)} references, in resamples too."
     return mean_measure(name, ("CIDEr",), scores[:, None], notes=(note,))
 
 
-def _meteor(name: str, references: Texts, predictions: Texts, sample: int | None) -> Measure:
-    number = len(references)
-    chosen = np.arange(number)
+def _meteor(protocol: str, pairs: Mapping[str, _Pairs]) -> dict[str, Measure]:
+    """All in one call: a start of the program costs as much as 300 reports."""
+    everyone = np.arange(len(pairs[""].references))
+    some = everyone
+    if len(pairs) > 1 and len(everyone) > METEOR_SAMPLE:
+        drawn = np.random.default_rng(0).choice(everyone, size=METEOR_SAMPLE, replace=False)
+        some = np.sort(drawn)
+    chosen = {name: some if name else everyone for name in pairs}
+    rows = [(pairs[name], i) for name, studies in chosen.items() for i in studies.tolist()]
+    true = [vlm3d_clean(pair.references[i]) for pair, i in rows]
+    said = [vlm3d_clean(pair.predictions[i]) for pair, i in rows]
+    table = meteor_statistics([[text] for text in true], said)
+    ends = np.cumsum([len(studies) for studies in chosen.values()])[:-1]
+    parts = np.split(table, ends)
+    measures = {
+        name: _meteor_measure(protocol, part, chosen[name], len(everyone))
+        for name, part in zip(pairs, parts, strict=True)
+    }
     notes = []
-    if sample is not None and sample < number:
-        chosen = np.sort(np.random.default_rng(0).choice(number, size=sample, replace=False))
-        notes.append(f"On {sample} of {number} studies, drawn once for all: METEOR is slow.")
-    counts = np.zeros((number, STATISTICS))
-    texts = [(vlm3d_clean(references[i]), vlm3d_clean(predictions[i])) for i in chosen.tolist()]
-    counts[chosen] = meteor_statistics([[true] for true, _ in texts], [said for _, said in texts])
-    long = sum(any(len(text.split()) > LONGEST for text in pair) for pair in texts)
-    if long:
+    if len(some) < len(everyone):
+        notes.append(
+            f"Floors are scored on {len(some)} of {len(everyone)} studies, drawn once, for METEOR "
+            "is slow; the differences from them are of these studies alone, on both sides."
+        )
+    own = zip(true[: len(everyone)], said, strict=False)
+    if long := sum(any(len(text.split()) > LONGEST for text in pair) for pair in own):
         notes.append(f"{long} studies have a report of more than {LONGEST} words; see --list.")
-    measure = sum_measure(
-        name, ("METEOR",), counts, lambda sums: meteor_score(sums)[..., None], notes=tuple(notes)
-    )
+    return {**measures, "": replace(measures[""], notes=tuple(notes))}
+
+
+def _meteor_measure(
+    protocol: str, statistics: NDArray[np.float64], chosen: NDArray[np.int64], number: int
+) -> Measure:
+    """Of some of N studies; the others have no score of their own and add nothing to a sum."""
+    counts = np.zeros((number, STATISTICS))
+    counts[chosen] = statistics
     alone = np.full((number, 1), np.nan)
-    alone[chosen, 0] = meteor_score(counts[chosen])
-    return replace(measure, per_study=alone)
+    alone[chosen, 0] = meteor_score(statistics)
+    measure = sum_measure(protocol, ("METEOR",), counts, lambda sums: meteor_score(sums)[..., None])
+    members = np.isin(np.arange(number), chosen) if len(chosen) < number else None
+    return replace(measure, per_study=alone, members=members)
 
 
-def _nltk(name: str, references: Texts, predictions: Texts) -> Measure:
+def _nltk(name: str, pairs: _Pairs) -> Measure:
     scores = nltk_meteor(
-        [nltk_tokens(text) for text in references], [nltk_tokens(text) for text in predictions]
+        [nltk_tokens(text) for text in pairs.references],
+        [nltk_tokens(text) for text in pairs.predictions],
     )
     return mean_measure(name, ("METEOR",), np.array(scores)[:, None])
 
 
-def _counts_13a(references: Texts, predictions: Texts) -> NDArray[np.float64]:
-    tokenize = tokenizer_13a()
-    tokens = _split(lambda text: " ".join(tokenize(text)))
-    return overlap_counts([[words] for words in tokens(references)], tokens(predictions))
-
-
-def _hsenet(name: str, references: Texts, predictions: Texts) -> Measure:
+def _hsenet(name: str, pairs: _Pairs) -> Measure:
     names = tuple(f"{order}-gram precision" for order in (1, 2, 3, 4))
-    shares = ngram_precisions(_counts_13a(references, predictions))
+    shares = ngram_precisions(pairs.counts_13a)
     return mean_measure(name, names, shares, notes=("This is not BLEU; see --list.",))
 
 
-def _sacrebleu(name: str, references: Texts, predictions: Texts) -> Measure:
+def _sacrebleu(name: str, pairs: _Pairs) -> Measure:
     return sum_measure(
-        name,
-        ("BLEU",),
-        _counts_13a(references, predictions),
-        lambda sums: sacrebleu_score(sums)[..., None],
+        name, ("BLEU",), pairs.counts_13a, lambda sums: sacrebleu_score(sums)[..., None]
     )
 
 
-_BUILDERS: Mapping[str, Callable[[str, Texts, Texts], Measure]] = {
+_BUILDERS: Mapping[str, Callable[[str, _Pairs], Measure]] = {
     "bleu@vlm3d": _bleu(_split(vlm3d_clean)),
     "bleu@authors": _bleu(_split(authors_clean)),
     "bleu@ptb": _bleu(lambda texts: list(ptb_tokens(texts))),
@@ -235,18 +311,12 @@ def _notes(references: Texts, predictions: Texts) -> list[str]:
     empty = sum(not any(c.isalnum() for c in text) for text in predictions)
     if empty:
         notes.append(f"{empty} of {len(predictions)} predictions are empty and count as misses.")
-    foreign = sum(map(_other_script, references))
-    if foreign:
-        notes.append(
-            f"{foreign} of {len(references)} references are mostly not in Latin letters: tokens "
-            "split at spaces may be whole sentences, rouge@google sees none, METEOR has no words."
-        )
+    if len(predictions) > 1 and len(set(predictions)) == 1:
+        notes.append(f"All {len(predictions)} predictions are one and the same text.")
+    for what, texts in (("references", references), ("predictions", predictions)):
+        if foreign := sum(map(other_script, texts)):
+            notes.append(
+                f"{foreign} of {len(texts)} {what} are mostly not in Latin letters: tokens split "
+                "at spaces may be whole sentences, rouge@google sees none, METEOR has no words."
+            )
     return notes
-
-
-def _other_script(text: str) -> bool:
-    if text.isascii():
-        return False
-    letters = [character for character in text if character.isalpha()]
-    # Latin letters with accents end at U+024F.
-    return 2 * sum(ord(letter) > 0x24F for letter in letters) > len(letters)

@@ -25,18 +25,20 @@ _GROWN = (
 _SIZE = r"(?:size|dimension|diameter|volume|contour|shadow|silhouette|area|configuration|chamber)"
 _OTHER_PART = (
     r"(?:aort|pulmon|arter|vein|vascul|vessel|fail|stasis|effus|fluid|fat|valv|rate|load|output"
-    r"|apex|motion|artifact|puls|beat|function|not\b|no\b|nor\b|without|cannot)"
+    r"|apex|motion|artifact|puls|beat|function|patholog|diseas|origin"
+    r"|anomal|border|level|near|adjacent|not\b|no\b|nor\b|without|cannot)"
 )
 _BE = r"(?:is|are|was|were|appears?|looks?|seems?|has|have)"
 
 HEART_RULES: tuple[Rule, ...] = (
+    Rule(label="Cardiomegaly", terms=(r"cardio-?meg\w*", r"cardiomeal\w*")),
     Rule(
         label="Cardiomegaly",
         terms=(
-            r"cardio-?meg\w*",
-            r"cardiomeal\w*",
-            rf"(?<!left )(?<!right )(?:heart|cardiac)(?:'s)?(?: and)?(?: {_SIZE}\w*)?"
-            rf"(?:[,:]|[ -](?!{_OTHER_PART})\w+){{0,5}}? {_GROWN}\w*(?: (?:\w+ )?normal)?",
+            r"(?<!left )(?<!right )(?<!to the )(?<!around the )(?:heart|cardiac)(?:'s)?(?: and)?"
+            rf"(?: {_SIZE}\w*)?"
+            rf"(?::|,(?= (?:and )?(?:its )?{_SIZE})|[ -](?!{_OTHER_PART})\w+){{0,5}}?"
+            rf" {_GROWN}\w*(?: (?:\w+ )?normal)?",
             rf"(?:heart|cardiac {_SIZE}\w*):? (?:{_BE} )?(?:\w+ )?(?:large|big)\b",
             rf"(?:increas|enlarg|dilat)\w* (?:(?:in|of) )?"
             rf"(?:(?:the|all|four|overall|total|both) ){{0,2}}"
@@ -46,7 +48,6 @@ HEART_RULES: tuple[Rule, ...] = (
         ),
         unless=(
             r"(?:heart|cardiac) (?:\w+ ){0,4}?(?:natural|(?<!than )(?<!above )normal)\b(?! limit)",
-            r"pulmonary (?:artery|conus|trunk)",
         ),
     ),
     Rule(
@@ -76,7 +77,9 @@ HEART_RULES: tuple[Rule, ...] = (
             rf"peri[ck]ard\w*{_AND}(?:{_PLAIN}\w+ ){{0,3}}?pleur\w* (?:\w+ )?(?:effusion|fluid)s?",
             r"(?:effusion|fluid|collection)s?(?: (?!and |no )[\w.,/-]+){0,12}?"
             r"(?: and)? (?:in|of|around|between|within|at|on|along|into|surrounding|with)"
-            rf"(?: (?:the )?pleur\w*(?:,| and| or))?{_PLACED} (?:peri[ck]ard\w*|heart\b)",
+            rf"(?: (?:the )?pleur\w*(?:,| and| or))?{_PLACED} peri[ck]ard\w*",
+            r"(?:effusion|fluid|collection)s?(?: (?!and |no )[\w.,/-]+){0,4}?"
+            rf" (?:around|surrounding){_PLACED} (?:heart|cardiac)\b",
             r"h(?:a?)emo-?peri[ck]ard\w*",
             r"hydro-?peri[ck]ard\w*",
             r"(?:pericardial|cardiac) tamponade",
@@ -253,6 +256,7 @@ EFFUSION_RULES: tuple[Rule, ...] = (
         terms=(r"effusions?\b",),
         unless=(
             r"pericard",
+            r"(?:around|surrounding) the heart",
             r"(?:intra-?)?abdom",
             r"(?:peri|sub|para)-?(?:renal|nephric|hepatic|splenic|colic)",
             r"around (?:the )?(?:liver|spleen|bowel|gall)",
@@ -264,6 +268,10 @@ EFFUSION_RULES: tuple[Rule, ...] = (
             r"subcutan",
             r"tissue",
             r"mastoid",
+            r"in the (?:\w+ )?mediastin",
+            r"lodge",
+            r"incision",
+            r"mastectom",
         ),
     ),
 )

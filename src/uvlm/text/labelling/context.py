@@ -10,7 +10,7 @@ its length; sentences without end are cut (`MAX_SENTENCE`).
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +29,18 @@ MAX_SENTENCE = 2000
 
 # "Status post operation with an effusion": the effusion is of today.
 _WITH = re.compile(r"\bwith\b")
+
+_WAS = re.compile(r"\b(?:was|were|had been)\b")
+
+# "A nodule was present; it is not seen today": the next clause takes the first one back. Up to the
+# denial, and behind it: "it is not seen on the left" speaks of a place.
+_IT = re.compile(r" ?(?:it|they|this|these|th(?:is|ese) (?:finding|lesion|nodule)s?) $")
+_TODAY = re.compile(
+    r"(?: (?:seen|present|visible|observed|detected|identified))?"
+    r"(?: (?:at present|today|now|currently|any ?more|any longer"
+    r"|(?:in|on|at) (?:the |his |her )?(?:current|present|new|this|today's)"
+    r" (?:\w+ )?(?:examination|study|scan|ct|images?|sections?)))?(?=\s*(?:[.;,]|$))"
+)
 
 # No language has such; rules that look for words apart would try every way to cut it.
 _LONG_WORD = re.compile(r"(\S{100})(?=\S)")
@@ -123,7 +135,7 @@ class Sentence:
             return Decision("absent", start, end)
         before = reach.before(start)
         if not before.exception and not reach.excepted_after(end):
-            denial = before.denial or reach.denied_after(end)
+            denial = before.denial or reach.denied_after(end) or self._taken_back(clause)
             if denial is not None:
                 return Decision("absent", min(start, denial.start), max(end, denial.end))
         doubt = before.doubt or reach.doubted_after(end)
@@ -133,6 +145,27 @@ class Sentence:
         if past is not None and not _WITH.search(self.low, past.end, start):
             return Decision("history", past.start, end)
         return Decision("present", start, end)
+
+    def _taken_back(self, clause: tuple[int, int]) -> Cue | None:
+        """The "it is not seen today" right behind a clause about the past ("was")."""
+        number = bisect_left(self._cue_starts, clause[1])
+        turn, first, second = (*self.cues[number : number + 3], None, None, None)[:3]
+        # "it is no longer present": a verb, then the denial.
+        denial = second if first and first.kind == "verb" else first
+        if turn is None or first is None or denial is None or turn.kind != "turn":
+            return None
+        taken = (
+            denial.kind in ("after", "gone")
+            and _WAS.search(self.low, *clause)
+            and _IT.match(self.low[turn.end : first.start])
+            and not self.low[first.end : denial.start].strip()
+            and _TODAY.match(self.low, denial.end)
+        )
+        return denial if taken else None
+
+    @cached_property
+    def _cue_starts(self) -> list[int]:
+        return [cue.start for cue in self.cues]
 
 
 def lowered(text: str) -> str:

@@ -8,7 +8,7 @@ __all__ = ["DEVICE_RULES"]
 
 _SURGICAL = (
     r"(?:surg\w*|operati\w*|post-?op\w*|metal\w*|sutur\w*|fixat\w*|prosthe\w*|orthop\w*|osteosynth\w*"
-    r"|stabili[sz]\w*|h?emostatic|emboli[sz]\w*|clip\w*|implant\w*|stent\w*|valve|foreign|medical"
+    r"|stabili[sz]\w*|h?emostatic|emboli[sz](?:ation|ing)|clip\w*|implant\w*|stent\w*|valve|foreign|medical"
     r"|instrument\w*|pacemaker|catheter|screw\w*|plate|sternotom\w*|by-?pass|closure"
     r"|\w+ectom\w*|spinal|fusion)"
 )
@@ -19,17 +19,17 @@ _DEVICES = (
     r"stent(?:s|ed|ing)?\b",
     r"stent-\w+",
     r"pace-? ?makers?\b",
-    r"a?icd\b",
+    r"a?icd\b(?![- ]?(?:\d|code))",
     r"crt-?[dp]\b",
     r"cardioverter\w*",
     r"defibrillator\w*",
     r"electrodes?\b",
     r"(?:pacing|pacemaker|icd|cardiac|stimulator|ecg|ekg) (?:\w+ )?leads?\b",
     r"leads? (?:tips?|in|ends?|ending|terminat\w*|extend\w*)\b",
-    r"tubes?\b",
+    r"(?<!neural )tubes?\b(?! (?:voltage|current))",
     r"(?:naso|oro|endo)\w+tubes?\b",
-    r"intubat\w*",
-    r"tracheo?a?stom\w*",
+    r"(?<!post-)(?<!post )intubat\w*",
+    r"tracheo?a?stom\w*(?! (?:scar|sequel|tract))",
     r"gastrostom\w*",
     r"peg\b",
     r"(?:chemo|medi|porta?)?-?ports?\b(?! of\b)",
@@ -57,7 +57,7 @@ _DEVICES = (
     r"(?:endo)?-?grafts?\b",
     r"(?:vena cava|ivc|caval|vascular) filters?\b",
     r"(?:embolization|metallic|endovascular) coils?\b",
-    r"coils?\b",
+    r"(?<!bowel )(?<!intestinal )(?<!jejunal )coils?\b(?! of)",
     r"mesh\b(?! hemithorax)",
     r"(?:gastric|pulmonary artery) band(?:ing)?\b",
     r"balloons?\b(?! angio)",
@@ -65,7 +65,8 @@ _DEVICES = (
     r"(?:tips|transjugular|porto-?systemic) (?:\w+ )?(?:shunt|stent)\w*",
     r"(?:tavi|tavr|avr|mvr|lvad|iabp|impella|watchman)\b",
     r"mitra-?clip\w*",
-    r"devices?\b",
+    r"(?:medical|closure|support|assist|implant\w*|cardiac|occlu\w+|monitoring|metallic|electronic"
+    r"|pacing|stimulation|intra-?uterine|fixation|appendage) devices?\b",
     r"(?:surgical|orthop\w+|spinal|metallic|fixation|sternal) hardware",
     r"(?:\w+-)?(?:recorder|stimulator|neurostimulator)s?\b",
     r"(?:insulin|infusion|baclofen|balloon|medication|pain) pumps?\b",
@@ -87,7 +88,8 @@ _DEVICES = (
     r"surgical densit\w*",
     r"(?:chest|thora\w+|pleural|mediastinal|pericardial|surgical|external|percutaneous|biliary|pigtail)"
     r" drains?\b",
-    r"drains? (?:placed|inserted|tip|in place|is|are|in the)\b",
+    r"drains? (?:placed|inserted|tip|in place)\b",
+    r"(?:the|a|one|two|both|each|this|jp|jackson-pratt) drains?\b(?! (?:in|into|to|from)\b)",
     r"(?:cement|vertebroplast|kyphoplast)\w*",
     r"(?:central|venous|picc|arterial|jugular|ij|subclavian|dialysis|femoral|indwelling) lines?\b",
     r"ecmo\b",

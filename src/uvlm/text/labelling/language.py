@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["is_english"]
+__all__ = ["is_english", "other_script"]
 
 _READ = 4000
 """Characters that are looked at; enough to tell."""
@@ -36,8 +36,18 @@ _COMMON, _FOREIGN = frozenset(_ENGLISH.split()), frozenset(_OTHER.split())
 def is_english(text: str) -> bool:
     """Whether a text holds at least as many common English words as of other languages.
 
-    A text with neither ("Emphysema.") passes; so does one in other scripts, of which no rule knows
-    a word.
+    A text with neither ("Emphysema.") passes; one mostly in another script does not.
     """
+    if other_script(text):
+        return False
     words = _WORD.findall(text[:_READ].lower())
     return sum(word in _FOREIGN for word in words) <= sum(word in _COMMON for word in words)
+
+
+def other_script(text: str) -> bool:
+    """Whether more than half of a text's letters are not Latin; accents and Vietnamese are."""
+    if text.isascii():
+        return False
+    letters = [character for character in text[:_READ] if character.isalpha()]
+    others = sum(ord(letter) > 0x24F and not 0x1E00 <= ord(letter) < 0x1F00 for letter in letters)
+    return 2 * others > len(letters)

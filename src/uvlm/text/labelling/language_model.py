@@ -66,6 +66,7 @@ class LanguageModel:
         key: str | None = None,
         workers: int = 4,
         timeout: float = 120.0,
+        ids: Sequence[str] = (),
     ) -> None:
         """
         Args:
@@ -76,6 +77,7 @@ class LanguageModel:
             key: sent as bearer token, if given
             workers: requests at a time
             timeout: seconds per request
+            ids: of the reports that will be labelled, for messages
 
         Raises:
             InputError: `send_reports` is False, or the address is none.
@@ -96,6 +98,7 @@ class LanguageModel:
         self._host, self._model, self._classes = parts.hostname, model, tuple(classes)
         self._cache = default_cache() if cache is None else Path(cache)
         self._key, self._workers, self._timeout = key, workers, timeout
+        self._ids = tuple(ids)
         self._prompt = PROMPT.format(classes=json.dumps(self._classes))
         # What is meant for this computer goes to no proxy.
         direct = [urllib.request.ProxyHandler({})] if self._host in LOCAL else []
@@ -154,7 +157,10 @@ class LanguageModel:
                 continue
             _write(kept, {"model": self._model, "values": values})
             return values
-        raise UvlmError(f"{self._host}: report {number}: {trouble}. Answers are kept: run again.")
+        known_as = f" (id {self._ids[number - 1]!r})" if number <= len(self._ids) else ""
+        raise UvlmError(
+            f"{self._host}: report {number}{known_as}: {trouble}. Answers are kept: run again."
+        )
 
     def _kept(self, path: Path) -> dict[str, int] | None:
         try:

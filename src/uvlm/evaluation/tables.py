@@ -65,6 +65,8 @@ REFERENCE_TEXT: tuple[tuple[str, ...], ...] = (
     ("Findings_EN",),
     ("fusion structured report",),
     ("structured report",),
+    ("fusion narrative report",),
+    ("narrative report",),
     ("text",),
 )
 """Where a reference report is looked for; two columns are its findings and its impression."""

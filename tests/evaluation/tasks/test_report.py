@@ -193,3 +193,14 @@ def test_what_was_read_and_how_is_kept(evaluate):
 def test_one_report_is_not_called_many(evaluate):
     notes = " ".join(evaluate(["", "", *REFERENCES[2:]]).notes[""])
     assert "1 predicted report without text" in notes
+
+
+def test_what_decides_a_clinical_score_is_kept(evaluate, write):
+    about = evaluate().about
+    assert about["class_names"] == ", ".join(CT_RATE_LABELS)
+    assert (about["region"], about["labeller"]) == ("chest", "rules@chest18")
+    assert (about["truth_from"], about["predictions_from"]) == ("reports", "reports")
+    rows = [[f"valid_{i}_a_1", *([0] * len(CT_RATE_LABELS))] for i in range(6)]
+    labels = write("labels.csv", ("series_id", *CT_RATE_LABELS), rows)
+    assert evaluate(labels=labels).about["truth_from"] == "labels"
+    assert "class_names" not in evaluate(protocols=("rouge_l",)).about

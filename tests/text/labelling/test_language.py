@@ -33,3 +33,16 @@ def test_english(text):
 )
 def test_other_languages(text):
     assert not is_english(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Coronary stents (DES). Cardiomegaly.", "Emphysema. LES hiatal hernia.", "SOL spleen."],
+)
+def test_abbreviations_are_of_no_language(text):
+    assert is_english(text)
+
+
+@pytest.mark.parametrize("text", ["KEIN EMPHYSEM.", "Kein Emphysem."])
+def test_capitals_do_not_hide_another_language(text):
+    assert not is_english(text)

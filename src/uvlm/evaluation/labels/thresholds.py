@@ -89,7 +89,9 @@ def check_apart(validation: Iterable[str], test: Iterable[str], what: str = "stu
     """
     shared = sorted(set(validation) & set(test))
     if shared:
+        # Who a patient is belongs into no message.
+        named = f" ({listed(shared, 3)})" if what == "studies" else ""
         raise InputError(
-            f"{len(shared)} of the validation {what} are also scored ({listed(shared, 3)}). "
-            f"Thresholds and temperature need other {what}; give a validation file without them."
+            f"{len(shared)} of the validation {what} are also scored{named}. Thresholds and "
+            f"temperature need other {what}; give a validation file without them."
         )

@@ -36,11 +36,16 @@ _COMMON, _FOREIGN = frozenset(_ENGLISH.split()), frozenset(_OTHER.split())
 def is_english(text: str) -> bool:
     """Whether a text holds at least as many common English words as of other languages.
 
-    A text with neither ("Emphysema.") passes; one mostly in another script does not.
+    A text with neither ("Emphysema.") passes; one mostly in another script does not. Words in
+    capitals among others are abbreviations ("DES", a stent; "LES", a sphincter), of no language.
     """
     if other_script(text):
         return False
-    words = _WORD.findall(text[:_READ].lower())
+    start = text[:_READ]
+    spoken = _WORD.findall(start)
+    if not start.isupper():
+        spoken = [word for word in spoken if len(word) == 1 or not word.isupper()]
+    words = [word.lower() for word in spoken]
     return sum(word in _FOREIGN for word in words) <= sum(word in _COMMON for word in words)
 
 

@@ -34,7 +34,9 @@ PROTOCOLS: tuple[ProtocolInfo, ...] = (
         "recall and accuracy of each class, and the plain mean of the 18 values of each: the mean "
         "F1 is not the F1 of mean precision and recall. A ratio without cases (no positive study, "
         "or none predicted) is 0 and counts in the mean, as scikit-learn's zero_division=0; so a "
-        "class without positive studies lowers the score. A missing report has every label 0.",
+        "class without positive studies lowers the score. A missing report has every label 0. "
+        "Published values take the labels from CT-CLIP's RadBERT classifier; a result says whose "
+        "its own are.",
         source="VLM3D-Dockers, ct_challenges/reportgen_evaluation/src/calc_scores.py; the same in "
         "BTB3D, U-VLM and EXACT",
     ),

@@ -140,7 +140,12 @@ def evaluate_reports(inputs: ReportInputs) -> Result:
                 **(_of_labels(inputs, labeller, label) if of_labels else {}),
             },
         ),
-        notes=(*joined.notes, floor_note, *_notes(reports)),
+        notes=(
+            *joined.notes,
+            floor_note,
+            *_notes(reports),
+            *_labels_by(inputs, labeller, of_labels),
+        ),
         skipped=skipped,
         columns=columns,
         resamples=inputs.resamples,
@@ -150,8 +155,9 @@ def evaluate_reports(inputs: ReportInputs) -> Result:
 
 def _of_labels(inputs: ReportInputs, labeller: Labeller, label: _Labelling) -> dict[str, str]:
     """What makes a clinical score: two are comparable only where all of this is the same."""
+    tables = inputs.labels is not None and inputs.predicted_labels is not None
     return {
-        "labeller": labeller.name,
+        "labeller": "tables" if tables else labeller.name,
         "class_names": ", ".join(label.names),
         "truth_from": "reports" if inputs.labels is None else "labels",
         "predictions_from": "reports" if inputs.predicted_labels is None else "labels",
@@ -297,6 +303,16 @@ def _labeller(inputs: ReportInputs) -> Labeller:
 
 def _number(count: int, one: str) -> str:
     return f"{count} {one}{'' if count == 1 else 's'}"
+
+
+def _labels_by(inputs: ReportInputs, labeller: Labeller, asked: Sequence[str]) -> list[str]:
+    if not asked or inputs.region != "chest" or inputs.labeller == "radbert":
+        return []
+    said = labeller.name if inputs.predicted_labels is None else inputs.predicted_labels.name
+    return [
+        f"Labels of the predictions are by {said}; published values rest on CT-CLIP's RadBERT "
+        "classifier, so a difference may be the labeller's."
+    ]
 
 
 def _notes(reports: _Reports) -> list[str]:

@@ -244,3 +244,9 @@ def test_real_reports_not_used_for_development_reach_the_promised_score(real_dat
     assert len(rows) > 100
     assert sum(scores) / len(scores) >= 0.96
     assert min(scores) >= 0.88
+
+
+def test_what_a_further_examination_shall_exclude_is_not_there():
+    (labels,) = CHEST.label(["Follow-up CT is recommended to exclude a nodule in the right lung."])
+    assert labels.values["Lung nodule"] == 0
+    assert [item.status for item in labels.evidence] == ["uncertain"]

@@ -193,6 +193,13 @@ def _labels(
     if not names:
         return None
     if inputs.labels is not None:
-        return labels_of(inputs.labels, joined.ids, names, "labels")
+        return labels_of(
+            inputs.labels,
+            joined.ids,
+            names,
+            "labels",
+            id_column=inputs.id_column,
+            unit=joined.unit,
+        )
     table.require(names)
     return label_rows(table, joined.references, names)

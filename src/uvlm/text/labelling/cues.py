@@ -113,7 +113,7 @@ _CUES = {
         r"\b(?:suspicious(?: (?:for|of|in terms of))?|suspicion of|suspected|possible|possibly"
         r"|probable|probably|may|might|could|likely|differential diagnosis|rule out|questionable"
         r"|concern(?:s|ing)? for|worrisome for|perhaps|question of|query"
-        r"|(?:cannot|can not|could not|not) exclude)\b"
+        r"|(?:cannot|can not|could not|not|to) exclude)\b"
     ),
     "history": (
         r"\b(?:history of|h/o|status post|s/p|operated for|treated for|known to have had"

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import time
 
 import pytest
 
@@ -72,11 +71,9 @@ def alive(pid):
 
 
 def test_a_process_that_hangs_is_stopped(program, tmp_path):
-    program(f"echo $$ >> {tmp_path}/pids; exec sleep 60")
-    start = time.perf_counter()
+    program(f"echo $$ >> {tmp_path}/pids; exec sleep 3600")
     with pytest.raises(SkippedError, match="more than 1 seconds"):
         run_java([], [["a"], ["b"]], 1.0)
-    assert time.perf_counter() - start < 10
     pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
     assert not any(map(alive, pids))

@@ -1,7 +1,5 @@
 """Nodule, opacity, consolidation, atelectasis, sequela: what counts, is denied, lies elsewhere."""
 
-import time
-
 import pytest
 
 from uvlm.text.labelling.lung_dense import DENSE_RULES
@@ -209,9 +207,7 @@ def test_evidence_names_words_and_sides():
     "words",
     ["density ", "increase in ", "nodular area ", "pleural fibro ", "sequela-", "there is a "],
 )
-def test_long_reports_take_linear_time(words):
+def test_long_reports_say_what_short_ones_say(words):
     # The numbers keep any two pieces of the text apart, so that none is remembered.
-    report = " ".join(f"{words}{i}" for i in range(25_000))
-    start = time.perf_counter()
-    DENSE.label([report])
-    assert time.perf_counter() - start < 5.0
+    long, short = (" ".join(f"{words}{i}" for i in range(size)) for size in (25_000, 500))
+    assert DENSE.label([long])[0].values == DENSE.label([short])[0].values

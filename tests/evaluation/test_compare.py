@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.evaluation.systems import IDS, PATIENTS, VALUES, measures
 from uvlm.errors import InputError
 from uvlm.evaluation.compare import NO_TEST, comparison
 from uvlm.evaluation.intervals import draws_of, paired_difference, patient_weights
@@ -16,30 +17,6 @@ from uvlm.evaluation.published import MARK, published_rows
 from uvlm.evaluation.result_files import read_result, write_result
 from uvlm.evaluation.results import build_result
 from uvlm.registry import CT_RATE_LABELS
-
-IDS = [f"s{i}" for i in range(40)]
-PATIENTS = [f"p{i // 2}" for i in range(40)]
-VALUES = np.random.default_rng(0).random((40, 3))
-NAMES = ("F1", "BLEU-mean", "F1: Lung nodule")
-
-
-def measures(values):
-    return [
-        mean_measure("ce_f1@vlm3d-macro18", ("F1", "F1: Lung nodule"), values[:, [0, 2]]),
-        mean_measure("bleu@vlm3d", ("BLEU-mean",), values[:, [1]]),
-    ]
-
-
-@pytest.fixture
-def stored(tmp_path):
-    def write(name, values=VALUES, ids=IDS, patients=PATIENTS, task="report", **options):
-        result = build_result(
-            task=task, ids=ids, patients=patients, measures=measures(values), **options
-        )
-        write_result(result, tmp_path / name)
-        return read_result(tmp_path / name)
-
-    return write
 
 
 def test_differences_are_those_of_the_same_resamples(stored):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from tests.evaluation.masks.mask_files import nifti, store
 
+from tests.evaluation.masks.mask_files import nifti, store
 from uvlm.errors import ConfigError, ImageError, InputError
 from uvlm.evaluation.masks.detection import (
     ABDOMEN_RULES,

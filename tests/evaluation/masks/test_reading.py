@@ -7,8 +7,8 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
-from tests.evaluation.masks.mask_files import AFFINE, CLASSES, liver, nifti, store
 
+from tests.evaluation.masks.mask_files import AFFINE, CLASSES, liver, nifti, store
 from uvlm.errors import ImageError
 from uvlm.evaluation.masks.reading import read_pair
 

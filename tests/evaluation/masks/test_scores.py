@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from tests.evaluation.masks.mask_files import AFFINE, CLASSES, liver, nifti, store
 
+from tests.evaluation.masks.mask_files import AFFINE, CLASSES, liver, nifti, store
 from uvlm.errors import ConfigError, ImageError, InputError
 from uvlm.evaluation.masks.lesions import LesionCounts
 from uvlm.evaluation.masks.overlap import dice

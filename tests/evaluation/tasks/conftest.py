@@ -1,8 +1,13 @@
-"""Small tables, written as a user would."""
+"""Small tables and masks, written as a user would."""
 
 import csv
+import json
 
+import nibabel
+import numpy as np
 import pytest
+
+from tests.evaluation.tasks.livers import CLASSES
 
 
 @pytest.fixture
@@ -24,3 +29,21 @@ def values_of(result):
 @pytest.fixture
 def scores():
     return values_of
+
+
+@pytest.fixture
+def folder(tmp_path):
+    def save(name, masks):
+        (tmp_path / name).mkdir()
+        for key, array in masks.items():
+            nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / name / f"{key}.nii.gz")
+        return tmp_path / name
+
+    return save
+
+
+@pytest.fixture
+def classes(tmp_path):
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps(CLASSES))
+    return path

@@ -2,52 +2,14 @@
 
 import json
 
-import nibabel
 import numpy as np
 import pytest
 
+from tests.evaluation.tasks.livers import CLASSES, TRUTH, mask
 from uvlm.errors import ConfigError, InputError
 from uvlm.evaluation.tasks.detect import DetectionInputs, evaluate_detection
 
-CLASSES = {
-    "liver": 1,
-    "liver_lesion": 2,
-    "kidney": 3,
-    "kidney_lesion": 4,
-    "pancreas": 5,
-    "pancreatic_lesion": 6,
-}
 NAMES = ("Liver lesion", "Kidney lesion", "Pancreas lesion")
-
-
-def mask(lesion=True, shift=0):
-    """A liver with or without a lesion inside it."""
-    array = np.zeros((20, 20, 20), np.uint8)
-    array[2 + shift : 14 + shift, 3:15, 3:15] = 1
-    if lesion:
-        array[5:11, 6:12, 6:12] = 2
-    return array
-
-
-@pytest.fixture
-def folder(tmp_path):
-    def save(name, masks):
-        (tmp_path / name).mkdir()
-        for key, array in masks.items():
-            nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / name / f"{key}.nii.gz")
-        return tmp_path / name
-
-    return save
-
-
-@pytest.fixture
-def classes(tmp_path):
-    path = tmp_path / "classes.json"
-    path.write_text(json.dumps(CLASSES))
-    return path
-
-
-TRUTH = {"a": mask(), "b": mask(lesion=False), "c": mask()}
 
 LABELS = [["a", 1, 0, 0], ["b", 0, 0, 1], ["c", 1, "", 0]]
 HEADER = ("series_id", *NAMES)

@@ -130,8 +130,8 @@ def test_empty_and_foreign_reports_are_zero_and_counted(tmp_path, caplog):
         ["3", foreign],
     )
     assert [findings(row) for row in label(source)] == [set()] * 3
-    assert "2 of 3 reports have no text" in caplog.text
-    assert "1 of 3 reports are not in English" in caplog.text
+    assert "reports without text, whose labels are all 0: 2 of 3" in caplog.text
+    assert "reports not in English, whose labels are all 0: 1 of 3" in caplog.text
     assert "Pleuraerguss" not in caplog.text
 
 

@@ -66,9 +66,11 @@ def test_of_many_doubles_some_are_named_and_all_counted():
 
 
 def test_ids_that_differ_only_in_case_are_refused():
-    with pytest.raises(InputError, match="1 id differ only in case: 'A' and 'a'"):
+    with pytest.raises(InputError, match="1 pair of ids that differ only in case: 'A' and 'a'"):
         keyed(table(["a", "A"]))
-    with pytest.raises(InputError, match=r"p\.csv: 2 ids differ only in case: 'S1' and 's1'"):
+    with pytest.raises(
+        InputError, match=r"p\.csv: 2 pairs of ids that differ only in case: 'S1' and 's1'"
+    ):
         joined(["s1", "s2", "s3"], ["S1", "S2", "s3"])
 
 

@@ -145,14 +145,14 @@ def _language_model(args: argparse.Namespace, ids: Sequence[str]) -> Labeller:
 def _warn(texts: Sequence[str], labeller: str) -> None:
     empty = sum(not text.strip() for text in texts)
     if empty:
-        log.warning("%d of %d reports have no text: all their labels are 0", empty, len(texts))
+        log.warning("reports without text, whose labels are all 0: %d of %d", empty, len(texts))
     if labeller == "rules":
         from uvlm.text.labelling.language import is_english
 
         foreign = sum(not is_english(text) for text in texts if text.strip())
         if foreign:
             log.warning(
-                "%d of %d reports are not in English: all their labels are 0", foreign, len(texts)
+                "reports not in English, whose labels are all 0: %d of %d", foreign, len(texts)
             )
 
 

@@ -181,7 +181,7 @@ def _refuse_case(
     if wrong:
         raise InputError.about(
             path,
-            f"{_number(len(wrong), 'id')} differ only in case: {_some(wrong)}",
+            f"{_number(len(wrong), 'pair')} of ids that differ only in case: {_some(wrong)}",
             f"Write the id of a {item} the same way everywhere.",
         )
 

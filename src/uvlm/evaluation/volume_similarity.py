@@ -219,8 +219,8 @@ def _notes(truth: NDArray[np.float64], scans: bool) -> tuple[str, ...]:
     asks = int((truth.sum(axis=1) > 0).sum())
     others = "volumes of the same scan are" if scans else "the volume itself is"
     notes = [
-        f"{asks} volumes ask and are the gallery, of which {others} left out; "
-        f"{len(truth) - asks} without a positive label take no part.",
+        f"Volumes that ask and are the gallery, of which {others} left out: {asks}; without a "
+        f"positive label, which take no part: {len(truth) - asks}.",
         "Resamples weight the queries; the gallery stays whole.",
     ]
     small = [str(n) for n in NEAREST if n > asks - 1]

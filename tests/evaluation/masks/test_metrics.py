@@ -73,7 +73,7 @@ def test_what_was_not_found_costs_the_diagonal_or_is_left_out_as_the_protocol_sa
     assert scores(ROWS, "hd95@diagonal")["HD95: liver"] == pytest.approx((3.0 + 200.0) / 2)
     assert scores(ROWS, "hd95@both-present")["HD95: liver"] == 3.0
     notes = {measure.protocol: measure.notes for measure in mask_measures(ROWS)}
-    assert notes["hd95@diagonal"][-1].endswith("in one mask only 1 times: counted as the volume's "
+    assert notes["hd95@diagonal"][-1].endswith("in one mask only, 1 times: counted as the volume's "
                                                "diagonal.")  # fmt: skip
     assert notes["hd95@both-present"][-1].endswith("1 times: left out.")
     assert notes["dice@study"] == ("1 study without a prediction, scored as empty.",)

@@ -213,6 +213,6 @@ def test_where_validation_cannot_choose_the_usual_minimum_holds(folder, classes,
     }
     result = detected(write, folder("said", TRUTH), None, classes=classes, **validation)
     notes = " ".join(result.notes["detect@masks-radgpt"])
-    assert "30 for Kidney lesion, Pancreas lesion: the validation studies lack positive" in notes
-    assert "Liver lesion 0, Kidney lesion 30" in notes
+    assert "30 for Kidney lesion, Pancreas lesion: choosing needs both positive" in notes
+    assert "on validation studies: Liver lesion 0." in notes
     assert result.about["minimum_mm3"] == "chosen on validation studies"

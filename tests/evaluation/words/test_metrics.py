@@ -75,7 +75,7 @@ def test_true_reports_score_best_and_empty_ones_nothing(name):
         assert best.tolist() == pytest.approx([1.0] * len(best))
     empty = measure(name, REFERENCES, [""] * 12)
     assert empty.values(12).tolist() == pytest.approx([0.0] * len(best), abs=1e-8)
-    assert "12 of 12 predictions are empty and count as misses." in empty.notes
+    assert "Empty predictions, which count as misses: 12 of 12." in empty.notes
 
 
 @pytest.mark.parametrize("name", OFFLINE)
@@ -240,7 +240,7 @@ def test_predictions_in_other_letters_are_noted():
 def test_long_reports_are_noted_for_meteor(monkeypatch):
     monkeypatch.setattr(report_metrics, "meteor_statistics", fake_meteor)
     (found,), _ = text_measures(["a", "b"], ["a " * 2000, "b"], ["meteor@java"])
-    assert "1 studies have a report of more than 1500 words" in found.notes[0]
+    assert "Studies with a report of more than 1500 words: 1;" in found.notes[0]
 
 
 def test_a_failing_java_leaves_the_other_protocols(monkeypatch):

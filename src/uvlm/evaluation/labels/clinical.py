@@ -145,7 +145,7 @@ class _Labels:
             return ()
         return (
             f"Over {len(self.names)} classes ({listed(self.names)}), not the 18 of CT-RATE: not to "
-            "be compared with published values.",
+            "be compared with values published over those.",
         )
 
 

@@ -143,7 +143,7 @@ def mask_measures(
     scores = [score for row in rows for score in row.classes.values()]
     if any(not math.isnan(score.hd95_mm) for score in scores):
         alone = sum(math.isinf(score.hd95_mm) for score in scores)
-        said = f"A class was in one mask only {alone} times: "
+        said = f"A class in one mask only, {alone} times: "
         capped = f"{said}counted as the volume's diagonal." if alone else ""
         left_out = f"{said}left out." if alone else ""
         measures += [

@@ -301,7 +301,7 @@ def _minimums(inputs: DetectionInputs, scored: Joined) -> Limits:
         return best_minimums(volumes[:, [i]], sides.truth[:, [i]], NAMES[i : i + 1])[NAMES[i]]
 
     what = "Minimum in mm^3 of the best sum of sensitivity and specificity"
-    return _chosen(best, RADGPT_MM3, what, "positive and negative studies")
+    return _chosen(best, RADGPT_MM3, what, "both positive and negative studies")
 
 
 def _limits(inputs: DetectionInputs, scored: Joined) -> Limits:
@@ -315,13 +315,19 @@ def _limits(inputs: DetectionInputs, scored: Joined) -> Limits:
 
 
 def _chosen(best: Callable[[int], float], otherwise: float, what: str, needs: str) -> Limits:
-    """What validation studies say, else what holds without them; said for which labels."""
+    """What validation studies say, else what holds without them; said for which labels.
+
+    Args:
+        best: the number for a label, or nan where the studies are not enough
+        needs: what studies must be there for a number
+    """
     found = {name: best(i) for i, name in enumerate(NAMES)}
     lacking = [name for name, value in found.items() if np.isnan(value)]
     limits = {name: otherwise if name in lacking else value for name, value in found.items()}
-    notes = [f"{what}, on validation studies: {said_limits(limits)}."]
+    chosen = [f"{name} {limits[name]:g}" for name in NAMES if name not in lacking]
+    notes = [f"{what}, on validation studies: {', '.join(chosen)}."] if chosen else []
     if lacking:
-        why = f"the validation studies lack {needs}"
+        why = f"choosing needs {needs}, which the validation studies do not have"
         notes.append(f"{otherwise:g} for {', '.join(lacking)}: {why}.")
     return limits, tuple(notes)
 

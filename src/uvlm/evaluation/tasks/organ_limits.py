@@ -33,7 +33,8 @@ def organ_limits(
         if organ and not label:
             known = ", ".join(organs)
             raise ConfigError(
-                f"{option}: no organ {organ!r}. Give NUMBER or one of {known}=NUMBER."
+                f"{option}: no organ {organ!r}. Give NUMBER or ORGAN=NUMBER, with ORGAN one of "
+                f"{known}."
             )
         if label in found:
             raise ConfigError(f"{option}: two numbers for {organ or 'all organs'}. Keep one.")

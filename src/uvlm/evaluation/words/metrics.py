@@ -255,7 +255,7 @@ def _meteor(protocol: str, pairs: Mapping[str, _Pairs]) -> dict[str, Measure]:
         )
     own = zip(true[: len(everyone)], said, strict=False)
     if long := sum(any(len(text.split()) > LONGEST for text in pair) for pair in own):
-        notes.append(f"{long} studies have a report of more than {LONGEST} words; see --list.")
+        notes.append(f"Studies with a report of more than {LONGEST} words: {long}; see --list.")
     return {**measures, "": replace(measures[""], notes=tuple(notes))}
 
 
@@ -310,7 +310,7 @@ def _notes(references: Texts, predictions: Texts) -> list[str]:
     notes = []
     empty = sum(not any(c.isalnum() for c in text) for text in predictions)
     if empty:
-        notes.append(f"{empty} of {len(predictions)} predictions are empty and count as misses.")
+        notes.append(f"Empty predictions, which count as misses: {empty} of {len(predictions)}.")
     if len(predictions) > 1 and len(set(predictions)) == 1:
         notes.append(f"All {len(predictions)} predictions are one and the same text.")
     for what, texts in (("references", references), ("predictions", predictions)):

@@ -24,7 +24,7 @@ _OTHER = (
     " links rechts ohne auf bei zeigt"
     " le les des du et pas sans une dans aux est sont deux droit droite gauche ni"
     " el los las del sin con una derecho derecha izquierdo izquierda ambos pulmones"
-    " il nel della delle degli si sono destra sinistra polmone"
+    " il nel della delle degli si sono destra sinistra polmone polmoni senza nessun nessuna"
     " os da dos sem com uma direito esquerdo pulmão não"
     " het een geen niet beide rechter linker van"
     " ve yok bir ile olarak izlendi izlenmedi izlenmektedir saptanmadı saptanmamıştır mevcut"

@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.inference.bundle_factory import tiny_bundle
 from tests.models.tiny import ENCODER, REPORT, SHAPE, random_tokens
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
@@ -320,3 +321,38 @@ def test_a_part_with_another_tasks_configuration_is_refused() -> None:
         make_part("detection", SEGMENTATION)
     with pytest.raises(ConfigError, match="give both one shape"):
         make_part("report", REPORT, spec=PreprocessSpec(shape=(32, 32, 32)))
+
+
+def test_what_is_no_part_comes_back_and_is_covered_by_the_checksums(tmp_path):
+    first = load_bundle(tiny_bundle(tmp_path / "first"))
+    extras = {"draft": {"tokens": torch.arange(5)}, "typical": {"mean": torch.rand(3)}}
+    folder = save_bundle(
+        tmp_path / "second", first.parts, first.modules, first.tokenizer, first.prompt, extras
+    )
+    found = load_bundle(folder).extras
+    assert found.keys() == extras.keys()
+    assert torch.equal(found["draft"]["tokens"], extras["draft"]["tokens"])
+    assert first.extras == {}
+    (folder / "draft.safetensors").write_bytes(b"altered")
+    with pytest.raises(BundleError, match=r"draft\.safetensors"):
+        load_bundle(folder)
+
+
+def test_training_reports_belong_to_the_report_part_and_can_be_left_out(tmp_path):
+    first = load_bundle(tiny_bundle(tmp_path / "first"))
+    given = {"draft": {"tokens": torch.arange(5)}, "typical": {"mean": torch.rand(3)}}
+    kept = (first.parts, first.modules, first.tokenizer, first.prompt)
+    folder = save_bundle(tmp_path / "second", *kept, given)
+    assert load_bundle(folder, task="report").extras.keys() == given.keys()
+    assert load_bundle(folder, task="classification").extras.keys() == {"typical"}
+    bundle = load_bundle(folder)
+    kept = (bundle.parts, bundle.modules, bundle.tokenizer, bundle.prompt)
+    extras = {name: tensors for name, tensors in bundle.extras.items() if name != "draft"}
+    without = save_bundle(tmp_path / "without", *kept, extras)
+    assert load_bundle(without).extras.keys() == {"typical"}
+    said = "contains the training reports in full, readable"
+    assert said in (folder / "model_card.md").read_text()
+    assert said not in (without / "model_card.md").read_text()
+    assert (without / "model.safetensors").read_bytes() == (
+        folder / "model.safetensors"
+    ).read_bytes()

@@ -6,7 +6,6 @@ import weakref
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -14,7 +13,7 @@ from tests.models.tiny import ENCODER, NEXT_TO_DEEPEST, REPORT, SHAPE
 from uvlm.errors import ConfigError
 from uvlm.models.align import AlignStages
 from uvlm.models.config import EncoderConfig, ReportConfig
-from uvlm.models.encoder import Encoder, InstanceNorm
+from uvlm.models.encoder import Encoder
 
 
 @pytest.fixture
@@ -139,13 +138,3 @@ def test_pooling_lets_go_of_each_map() -> None:
 def test_maps_have_channels_last_on_the_cpu() -> None:
     stages = Encoder(ENCODER)(torch.randn(2, 1, *SHAPE))
     assert all(s.is_contiguous(memory_format=torch.channels_last_3d) for s in stages)
-
-
-def test_normalisation_is_instance_normalisation() -> None:
-    torch.manual_seed(0)
-    x = torch.randn(2, 5, 4, 6, 8) * 3 + 1
-    ours = InstanceNorm(5, affine=True, eps=1e-5)
-    nn.init.normal_(ours.weight)
-    nn.init.normal_(ours.bias)
-    oracle = F.instance_norm(x, weight=ours.weight, bias=ours.bias, eps=1e-5)
-    torch.testing.assert_close(ours(x), oracle)

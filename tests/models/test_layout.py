@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from uvlm.models.layout import TokenLayout
+from uvlm.models.layout import PaddedPrompts, TokenLayout
 
 LAYOUT = TokenLayout(num_vision=4, num_text=3)
 MASK = LAYOUT.visible(0)
@@ -50,3 +52,39 @@ def test_later_queries_see_what_they_see_in_the_whole_mask(start: int) -> None:
 def test_a_single_text_token_needs_no_mask() -> None:
     assert LAYOUT.visible(len(LAYOUT) - 1) is None
     assert MASK[-1].all()
+
+
+# Prompts of different lengths
+
+LONG = TokenLayout(num_vision=4, num_text=6)
+PROMPTS = PaddedPrompts(lengths_B=torch.tensor([2, 4, 1]), longest=4)
+
+
+def test_padding_is_not_seen_and_all_else_is_as_without_it() -> None:
+    padded, plain = replace(LONG, prompts=PROMPTS).visible(0), LONG.visible(0)
+    assert padded is not None
+    assert plain is not None
+    assert padded.shape == (3, 1, len(LONG), len(LONG))
+    first = LONG.text.start
+    for row, length in enumerate((2, 4, 1)):
+        own = [p for p in range(len(LONG)) if not first + length <= p < first + 4]
+        assert padded[row, 0][:, own].equal(plain[:, own])
+        others = [p for p in range(len(LONG)) if p not in own]
+        assert not padded[row, 0][:, others].any()
+
+
+@pytest.mark.parametrize("start", range(1, 12))
+def test_later_queries_of_padded_rows_see_what_they_see_in_the_whole_mask(start: int) -> None:
+    layout = replace(LONG, prompts=PROMPTS)
+    whole, rows = layout.visible(0), layout.visible(start)
+    assert whole is not None
+    assert rows is not None
+    assert rows.equal(whole[:, :, start:])
+    assert layout.positions(start).equal(layout.positions(0)[:, start:])
+
+
+def test_positions_go_on_behind_each_rows_own_prompt() -> None:
+    assert LONG.positions(0).tolist() == list(range(12))
+    written = replace(LONG, prompts=PROMPTS).positions(LONG.text.start + 4)
+    assert written.tolist() == [[8, 9], [10, 11], [7, 8]]
+    assert PROMPTS.rows(torch.tensor([2, 2])).lengths_B.tolist() == [1, 1]

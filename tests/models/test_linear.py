@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from uvlm.models import linear as module
-from uvlm.models.linear import FEW_ROWS, LARGE, Linear, linear
+from uvlm.models.linear import LARGE, Linear, linear
 
 
 def drawn(*shape: int) -> Tensor:
@@ -16,12 +16,32 @@ def drawn(*shape: int) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("entries", [3, 8, 50])
-@pytest.mark.parametrize("shape", [(1, 1, 24), (4, 1, 24), (2, 3, 24), (0, 24)])
-def test_few_rows_are_multiplied_as_many_are(entries: int, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(1, 1, 24), (4, 1, 24), (2, 3, 24), (3, 3, 24), (0, 24)])
+def test_few_rows_are_multiplied_as_many_are(
+    monkeypatch: pytest.MonkeyPatch, entries: int, shape: tuple[int, ...], bias: bool
+) -> None:
+    monkeypatch.setattr(module, "CACHED", 1)
     x, weight = drawn(*shape), drawn(entries, 24)
-    assert x[..., 0].numel() <= FEW_ROWS
-    torch.testing.assert_close(linear(x, weight), F.linear(x, weight))
+    added = drawn(entries) if bias else None
+    torch.testing.assert_close(linear(x, weight, added), F.linear(x, weight, added))
+
+
+@pytest.mark.parametrize(
+    ("rows", "entries", "batched"), [(1, 20, True), (1, 60, True), (4, 60, True), (5, 60, False)]
+)
+def test_single_rows_and_few_of_a_tall_matrix_go_the_way_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, rows: int, entries: int, batched: bool
+) -> None:
+    asked = []
+    few_rows = module._few_rows
+    monkeypatch.setattr(module, "_few_rows", lambda *a: (asked.append(rows), few_rows(*a))[1])
+    linear(drawn(rows, 24), drawn(entries, 24))
+    assert asked == []  # small matrices are in the cache
+    monkeypatch.setattr(module, "CACHED", 1)
+    linear(drawn(rows, 24), drawn(entries, 24))
+    assert asked == ([rows] if batched else [])
 
 
 @pytest.fixture

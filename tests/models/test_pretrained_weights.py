@@ -21,6 +21,7 @@ from tests.models.tiny import REPORT, SHAPE, random_stages, random_tokens
 from tests.models.tiny_base import KINDS, report_config, report_model, tiny_base
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
+from uvlm.inference.decoding.options import GenerateOptions
 from uvlm.inference.pipeline import Pipeline
 from uvlm.models.bundle import Bundle, Part, load_bundle, save_bundle
 from uvlm.models.config import ReportConfig
@@ -256,7 +257,9 @@ def test_a_report_ends_where_the_base_does(tmp_path: Path) -> None:
     with torch.no_grad():  # it never ends by itself: a logit of 0 is not the highest
         model.decoder.embedding.weight[base_tokenizer(base).eos_id] = 0
     pipeline = uvlm.load(save(tmp_path / "bundle", model), device="cpu")
-    found = pipeline.predict_prepared(np.zeros(SHAPE, np.float32), max_new_tokens=400)
+    found = pipeline.predict_prepared(
+        np.zeros(SHAPE, np.float32), options=GenerateOptions(max_new_tokens=400)
+    )
     assert found.cut
 
 

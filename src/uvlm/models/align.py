@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from uvlm.models.config import Grid, ReportConfig
 from uvlm.models.injection import VisualPlan
 from uvlm.models.linear import Linear
+from uvlm.models.pooling import block_mean
 
 __all__ = ["AlignStages"]
 
@@ -167,7 +168,7 @@ class AlignStages(nn.Module):
                 f"volume of shape {config.shape}; prepare the volume to that shape"
             )
         if stage < config.reference_stage:
-            return as_tokens(F.adaptive_avg_pool3d(stage_BCDHW, config.token_grid))
+            return as_tokens(block_mean(stage_BCDHW, config.token_grid))
         if stage == config.reference_stage:
             return as_tokens(stage_BCDHW)
         if config.injection.padding == "spatial":

@@ -11,18 +11,20 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from uvlm.errors import BundleError, ConfigError
 from uvlm.models.backbone import EncoderOnly
 from uvlm.models.bundle_files import (
     CARD,
+    EXTRAS,
     PARTS,
     REMEDY,
     TOKENIZER,
@@ -30,6 +32,7 @@ from uvlm.models.bundle_files import (
     BundleInfo,
     Part,
     adapted,
+    extra_file,
     read_bundle_info,
     verify,
     write_checksums,
@@ -67,6 +70,9 @@ class Bundle:
     fingerprint: str
     """16 hexadecimal digits that change when any file does."""
 
+    extras: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """Name -> tensors of what is no part: see `EXTRAS`. The draft only with the report part."""
+
 
 def save_bundle(
     folder: Path | str,
@@ -74,12 +80,14 @@ def save_bundle(
     modules: Mapping[str, nn.Module],
     tokenizer: Tokenizer | None = None,
     prompt: str | None = None,
+    extras: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> Path:
     """Write a bundle, whole or not at all.
 
     Args:
         parts, modules: the same keys, of `PARTS`
         tokenizer: needed by the report part
+        extras: what is no part, with keys of `EXTRAS`
 
     Raises:
         BundleError: `folder` exists; bundles are never overwritten.
@@ -100,7 +108,11 @@ def save_bundle(
         write_descriptions(aside, ordered, prompt)
         if tokenizer is not None:
             tokenizer.save(aside / TOKENIZER)
-        (aside / CARD).write_text(model_card(ordered), encoding="utf-8")
+        for name, tensors in (extras or {}).items():
+            assert name in EXTRAS
+            save_tensors(dict(tensors), aside / extra_file(name))
+        card = model_card(ordered, reports_inside="draft" in (extras or {}))
+        (aside / CARD).write_text(card, encoding="utf-8")
         write_checksums(aside)
         os.rename(aside, folder)
     finally:
@@ -153,7 +165,19 @@ def load_bundle(folder: Path | str, base: Path | None = None, *, task: str | Non
         tokenizer=tokenizer,
         prompt=info.prompt,
         fingerprint=info.fingerprint,
+        extras=_read_extras(folder, info.parts),
     )
+
+
+def _read_extras(folder: Path, parts: Mapping[str, Part]) -> dict[str, dict[str, Tensor]]:
+    names = [name for name in EXTRAS if name != "draft" or "report" in parts]
+    files = {name: folder / extra_file(name) for name in names}
+    # Clones, so that nothing depends on the files afterwards.
+    return {
+        name: {key: tensor.clone() for key, tensor in load_file(file).items()}
+        for name, file in files.items()
+        if file.is_file()
+    }
 
 
 def _check_part(task: str, parts: Mapping[str, Part], path: Path) -> None:

@@ -5,6 +5,7 @@ config.json        each part's network, region, training data and metrics; the p
 labels.json        class name -> output index, per part
 preprocess.json    how each part's studies are prepared
 tokenizer.json     vocabulary of the report part
+draft.safetensors, typical.safetensors   see `EXTRAS`; not in every bundle
 model_card.md      the same for people
 checksums.json     SHA-256 of every other file
 """
@@ -33,12 +34,16 @@ from uvlm.models.config import (
 from uvlm.preprocessing.split import HELD_OUT
 
 __all__ = [
+    "EXTRAS",
     "PARTS",
     "BundleInfo",
+    "Calibration",
+    "OperatingPoint",
     "Part",
     "Split",
     "TaskConfig",
     "adapted",
+    "extra_file",
     "read_bundle_info",
     "sha256_of",
     "verify",
@@ -48,6 +53,11 @@ FORMAT = 1
 WEIGHTS, CONFIG, LABELS = "model.safetensors", "config.json", "labels.json"
 PREPROCESS, TOKENIZER, CARD = "preprocess.json", "tokenizer.json", "model_card.md"
 CHECKSUMS = "checksums.json"
+EXTRAS = ("draft", "typical")
+"""What a bundle may hold beside its parts: every training report, readable, from which decoding
+proposes tokens, and which belongs to the report part; and what the features of training studies are
+like."""
+
 REQUIRED = (WEIGHTS, CONFIG, LABELS, PREPROCESS, CARD)
 REMEDY = "Copy the whole bundle again from where it was trained."
 
@@ -71,6 +81,52 @@ class Split:
 
     held_out: tuple[str, ...] = HELD_OUT
     """Values of the catalog's `split` column that were left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """From which calibrated probabilities on a class head is to be believed, and how it was found.
+
+    None where the validation studies tell too little; the head is then not asked to judge.
+    """
+
+    label: str
+
+    threshold: float | None
+    """Present from here on; best F1."""
+
+    low: float | None
+    """Up to here the head denies."""
+
+    high: float | None
+    """From here on the head is confident."""
+
+    positives: int
+    studies: int
+    """Validation studies whose label is known, and those of them that have the finding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What turns a class head's logits into probabilities that mean what they say."""
+
+    temperature: float
+    """Logits are divided by it."""
+
+    studies: int
+    """It was fitted on, all of validation."""
+
+    points: tuple[OperatingPoint, ...]
+    """One per class."""
+
+    def point(self, label: str) -> OperatingPoint | None:
+        """Of a class; None where the head does not know it."""
+        return next((point for point in self.points if point.label == label), None)
+
+    def threshold(self, label: str) -> float:
+        """From which on a class counts as found; 0.5 where validation gave none."""
+        point = self.point(label)
+        return 0.5 if point is None or point.threshold is None else point.threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +155,9 @@ class Part:
 
     split: Split | None = None
     """None for a part written before splits were recorded."""
+
+    calibration: Calibration | None = None
+    """Of a classification part; None where validation had too few studies to fit one."""
 
     def __post_init__(self) -> None:
         expected = PARTS.get(self.task)
@@ -142,6 +201,11 @@ def _check_shape(config: ReportConfig, spec: PreprocessSpec) -> None:
         )
 
 
+def extra_file(name: str) -> str:
+    """The file of one of `EXTRAS`."""
+    return f"{name}.safetensors"
+
+
 def adapted(config: TaskConfig) -> PretrainedConfig | None:
     """The decoder's configuration, if the part holds adapters of a base that it lacks."""
     decoder = config.decoder if isinstance(config, ReportConfig) else None
@@ -159,6 +223,7 @@ class _Described:
     patch: Grid | None
     metrics: dict[str, Any]
     split: Split | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +335,7 @@ def _part_to_dict(part: Part) -> dict[str, Any]:
         "patch": to_dict(part.patch),
         "metrics": {name: _finite(value) for name, value in part.metrics.items()},
         "split": to_dict(part.split),
+        "calibration": to_dict(part.calibration),
     }
 
 
@@ -296,6 +362,7 @@ def _part_from_dict(name: str, values: Mapping[str, Any], spec: Mapping[str, Any
         patch=described.patch,
         metrics=described.metrics,
         split=described.split,
+        calibration=described.calibration,
     )
 
 

@@ -12,8 +12,12 @@ from uvlm.registry import DISCLAIMER
 __all__ = ["model_card"]
 
 
-def model_card(parts: Mapping[str, Part]) -> str:
-    """Markdown: purpose, limits, and per part its data, preprocessing, labels and metrics."""
+def model_card(parts: Mapping[str, Part], *, reports_inside: bool = False) -> str:
+    """Markdown: purpose, limits, and per part its data, preprocessing, labels and metrics.
+
+    Args:
+        reports_inside: the bundle holds the draft, which is the training reports
+    """
     regions = ", ".join(dict.fromkeys(part.region for part in parts.values()))
     lines = [
         f"# CT model: {', '.join(parts)}",
@@ -25,6 +29,13 @@ def model_card(parts: Mapping[str, Part]) -> str:
         "",
         "Load it with `uvlm.load(FOLDER)`, or give the folder to `uvlm report --model`.",
     ]
+    if reports_inside:
+        lines += [
+            "",
+            "**This bundle contains the training reports in full, readable, in "
+            "`draft.safetensors`.** Give it to nobody who may not read them. Training with "
+            "`--no-draft` leaves them out.",
+        ]
     for part in parts.values():
         lines += ["", f"## {part.task.capitalize()}", "", *_rows(part)]
         lines += _table("Label", "Output", part.labels)
@@ -41,7 +52,18 @@ def _rows(part: Part) -> list[str]:
         f"- Trained on: {part.trained_on}",
         f"- Region: {part.region}",
         f"- Input: {kind}{voxels}, {how}",
+        *_calibration(part),
         *_language_model(part),
+    ]
+
+
+def _calibration(part: Part) -> list[str]:
+    if part.calibration is None:
+        return []
+    found = part.calibration
+    return [
+        f"- Probabilities: calibrated on {found.studies} validation studies, temperature "
+        f"{found.temperature:.3f}"
     ]
 
 

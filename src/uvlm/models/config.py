@@ -57,10 +57,9 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         lengths = {len(self.features), len(self.strides), len(self.blocks)}
+        got = f"{len(self.features)}, {len(self.strides)} and {len(self.blocks)}"
         _refuse(
-            len(lengths) != 1,
-            f"features, strides and blocks need one entry per stage, got {len(self.features)}, "
-            f"{len(self.strides)} and {len(self.blocks)}.",
+            len(lengths) != 1, f"features, strides and blocks need one entry per stage, got {got}."
         )
         _refuse(len(self.features) < 2, "the encoder needs at least two stages.")
         smallest = min(*self.features, *self.strides, *self.blocks, self.in_channels)
@@ -271,8 +270,10 @@ class ReportConfig:
     the published code's mask, shifted by one position."""
 
     spacing: bool = False
-    """Tell the decoder the study's own voxel size and extent in mm, in the prompt: resizing erases
-    what reports quote in mm."""
+    """Tell the decoder the study's own voxel size and extent in mm: resizing erases them."""
+
+    findings: bool = False
+    """Tell the decoder the abnormalities: in training the catalog's, then the class head's."""
 
     vision_start_id: int | None = None
     """The tokenizer's id of the marker before the visual tokens; None until it is known."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import (
     ConvDropoutNormReLU,
@@ -23,31 +22,15 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from uvlm.models.config import EncoderConfig
+from uvlm.models.normalisation import InstanceNorm
 from uvlm.models.strided import StridedConv3d
 
 __all__ = [
     "Encoder",
-    "InstanceNorm",
     "initialise_convolutions",
     "name_weights_once",
     "residual_encoder",
 ]
-
-
-class InstanceNorm(nn.InstanceNorm3d):
-    """Instance normalisation whose result has channels last on the CPU.
-
-    So has then all that follows, which takes a third less memory and a tenth less time in a
-    training step. PyTorch's own copies its input to channels first; group normalisation with a
-    channel per group is the same and does not. On GPUs nothing differs: group normalisation would
-    leave 16 bits there.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.device.type == "cpu":
-            x_BCDHW = input.contiguous(memory_format=torch.channels_last_3d)
-            return F.group_norm(x_BCDHW, self.num_features, self.weight, self.bias, self.eps)
-        return super().forward(input)
 
 
 def residual_encoder(config: EncoderConfig) -> Any:

@@ -5,14 +5,14 @@ Shapes: B batch, K visual tokens, E width of the decoder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from uvlm.models.layout import MaskKind, TokenLayout
+from uvlm.models.layout import MaskKind, PaddedPrompts, TokenLayout
 
 __all__ = ["VisualPlan"]
 
@@ -48,9 +48,17 @@ class VisualPlan:
                     f"the visual prefix {tuple(self.prefix.shape)}; they must be equal"
                 )
 
-    def layout(self, num_text: int) -> TokenLayout:
+    def layout(self, num_text: int, prompts: PaddedPrompts | None = None) -> TokenLayout:
         """Positions of these visual tokens followed by `num_text` text tokens."""
-        return TokenLayout(num_vision=self.prefix.shape[1], num_text=num_text, mask=self.mask)
+        return TokenLayout(
+            num_vision=self.prefix.shape[1], num_text=num_text, mask=self.mask, prompts=prompts
+        )
+
+    def rows(self, chosen: Sequence[int]) -> VisualPlan:
+        """Of the studies with these indices."""
+        at = list(chosen)
+        per_layer = {layer: tokens_BKE[at] for layer, tokens_BKE in self.per_layer.items()}
+        return replace(self, prefix=self.prefix[at], per_layer=per_layer)
 
     def inject(self, layer: int, hidden_BTE: Tensor, layout: TokenLayout) -> Tensor:
         """Hidden states of a whole sequence, with this layer's tokens added at vision positions."""

@@ -27,6 +27,16 @@ class Cache(Protocol):
     length: int
     capacity: int
 
+    def crop(self, length: int) -> None:
+        """Forget the positions from `length` on."""
+
+    def choose(self, rows_n: Tensor, since: int = 0) -> None:
+        """Make row i what row `rows_n[i]` was, from position `since` on.
+
+        Rows may be repeated and left out; with `since` their number stays, and what stands before
+        it is not touched.
+        """
+
 
 class LanguageDecoder(nn.Module):
     """Embeddings in, logits out.

@@ -14,14 +14,38 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["MaskKind", "TokenLayout"]
+__all__ = ["MaskKind", "PaddedPrompts", "TokenLayout"]
 
 MaskKind = Literal["causal", "vision_bidirectional", "authors"]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PaddedPrompts:
+    """Prompts of different lengths in one batch, each padded at its end to the longest.
+
+    What is written after them stands in one column for all rows. It does not see the padding, and
+    its position is counted as if there were none: a row is what it would be alone.
+    """
+
+    lengths_B: Tensor
+    """Text tokens of each row's own prompt."""
+
+    longest: int
+    """The largest of them."""
+
+    def rows(self, chosen_n: Tensor) -> PaddedPrompts:
+        """Of the rows with these indices."""
+        return PaddedPrompts(lengths_B=self.lengths_B[chosen_n], longest=self.longest)
+
+    def padded_BS(self, text_S: Tensor) -> Tensor:
+        """Which of the text's places, counted from its first, hold padding."""
+        padded: Tensor = (text_S >= self.lengths_B[:, None]) & (text_S < self.longest)
+        return padded
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenLayout:
-    """Positions of one sequence; every row of a batch has the same.
+    """Positions of one sequence; every row of a batch has the same, but for `prompts`.
 
     Text may be padded at its end: nothing before a padding token sees it.
     """
@@ -36,6 +60,9 @@ class TokenLayout:
     """Whether visual tokens see each other both ways (the paper) or only backwards. "authors": the
     published code's, whose block stands one position too early: the marker before the visual
     tokens sees all of them but the last, and the last one is seen as text is."""
+
+    prompts: PaddedPrompts | None = None
+    """Where the text of the rows begins with prompts of different lengths."""
 
     @property
     def vision(self) -> slice:
@@ -53,17 +80,30 @@ class TokenLayout:
 
         Returns:
             (len - start, len) bool, True where the query (row) sees the key (column); None for a
-            single text token at the end, which sees everything: no mask is made for it.
+            single text token at the end, which sees everything: no mask is made for it. With
+            `prompts` (B, 1, len - start, len), always.
         """
         length = len(self)
-        if start >= self.text.start and start == length - 1:
+        if self.prompts is None and start >= self.text.start and start == length - 1:
             return None
         keys = torch.arange(length, device=device)
         queries = keys[start:, None]
         sees = keys <= queries
         if self.mask != "causal":
             sees = sees | (self._both_ways(keys) & self._both_ways(queries))
-        return sees
+        if self.prompts is None:
+            return sees
+        return sees & ~self.prompts.padded_BS(keys - self.text.start)[:, None, None]
+
+    def positions(self, start: int, device: torch.device | str | None = None) -> Tensor:
+        """What the embeddings from `start` on count as for rotary positions: (len - start,), or
+        (B, len - start) with `prompts`."""
+        places = torch.arange(start, len(self), device=device)
+        if self.prompts is None:
+            return places
+        after = places >= self.text.start + self.prompts.longest
+        counted: Tensor = places - after * (self.prompts.longest - self.prompts.lengths_B)[:, None]
+        return counted
 
     def _both_ways(self, positions: Tensor) -> Tensor:
         """Whether each position is of those that see one another both ways."""

@@ -13,7 +13,11 @@ from torch import Tensor, nn
 
 __all__ = ["Linear", "linear"]
 
-FEW_ROWS = 8
+FEW_ROWS = 4
+"""Rows up to which the batched product reads a large matrix fastest."""
+
+CACHED = 2**18
+"""Entries of a matrix below which it lies in a core's cache, and PyTorch's choice is right."""
 
 LARGE = 2**24
 """Multiplications from which oneDNN is asked, which prepares itself for every new shape."""
@@ -31,15 +35,17 @@ def linear(x_nE: Tensor, weight_VE: Tensor, bias_V: Tensor | None = None) -> Ten
 
     On CPUs with AVX-512 oneDNN computes large products in 32 bits and their gradients: PyTorch's
     choice, MKL, leaves half of such a processor unused where Intel did not make it (AMD EPYC,
-    1,570 x 512 by 1,536: 12 against 25 ms on one core). For few rows see `_few_rows`.
+    1,570 x 512 by 1,536: 12 against 25 ms on one core; 8 rows by 151,669 x 512: 11 against 30 on
+    two). For fewer rows see `_few_rows`.
     """
     if x_nE.device.type != "cpu":
         return F.linear(x_nE, weight_VE, bias_V)
-    rows = x_nE.numel() // x_nE.shape[-1]
-    if rows <= FEW_ROWS and bias_V is None:
-        return _few_rows(x_nE, weight_VE)
+    rows, large = x_nE.numel() // x_nE.shape[-1], weight_VE.numel() >= CACHED
+    if large and (rows == 1 or (rows <= FEW_ROWS and len(weight_VE) >= weight_VE.shape[1])):
+        made_nV = _few_rows(x_nE, weight_VE)
+        return made_nV if bias_V is None else made_nV + bias_V.to(made_nV.dtype)
     wide = x_nE.dtype == weight_VE.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if wide and rows * weight_VE.numel() >= LARGE and _has_onednn():
+    if wide and (large or rows * weight_VE.numel() >= LARGE) and _has_onednn():
         return torch.as_tensor(_Product.apply(x_nE, weight_VE, bias_V))  # type: ignore[no-untyped-call]
     return F.linear(x_nE, weight_VE, bias_V)
 
@@ -52,7 +58,7 @@ def _few_rows(x_nE: Tensor, weight_VE: Tensor) -> Tensor:
     """For at most `FEW_ROWS` rows on the CPU, where each step of decoding reads the whole matrix.
 
     The batched product reads it at the memory's speed, the plain one at half of it (151,669 x 512,
-    one row: 9 against 19 ms; four rows: 23 against 51).
+    one row: 7 against 19 ms; four rows: 7 against 27).
     """
     rows_En = x_nE.flatten(0, -2).T
     groups = 8

@@ -46,6 +46,22 @@ class PretrainedCache:
         values[:, :, self.length : stop] = values_BHTF
         return keys[:, :, :stop], values[:, :, :stop]
 
+    def crop(self, length: int) -> None:
+        """Forget the positions from `length` on."""
+        self.length = min(self.length, length)
+
+    def choose(self, rows_n: Tensor, since: int = 0) -> None:
+        """See `Cache.choose`."""
+        self.batch, filled = len(rows_n), slice(since, self.length)
+        for layer, store in enumerate(self._stores):
+            if store is None:
+                continue
+            old_new = [(old, old if since else self._room(old)) for old in store]
+            for old_BHSF, new_nHSF in old_new:
+                new_nHSF[:, :, filled] = old_BHSF[:, :, filled].index_select(0, rows_n)
+            keys, values = (new for _, new in old_new)
+            self._stores[layer] = (keys, values)
+
     def _room(self, like_BHTF: Tensor) -> Tensor:
         _, heads, _, width = like_BHTF.shape
         return torch.empty(

@@ -56,12 +56,15 @@ def look(sight: Sight, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     start = 0 if cache is None else int(cache.get_seq_length())
     stop = start + given.shape[1]
     layout = sight.layout_of(stop)
-    visible_TS = layout.visible(start, given.device)
+    visible_TS, positions = (
+        layout.visible(start, given.device),
+        layout.positions(start, given.device),
+    )
     if visible_TS is None:
         visible_TS = torch.ones(given.shape[1], stop, dtype=torch.bool, device=given.device)
     kwargs |= {
         "attention_mask": visible_TS.expand(len(given), 1, -1, -1),
-        "position_ids": torch.arange(start, stop, device=given.device)[None],
+        "position_ids": positions.expand(1, -1) if positions.ndim == 1 else positions,
     }
     sight.expected, sight.reached = start == 0 and sight.plan is not None, 0
     if sight.expected:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.toy_catalog import CLASSES, SHAPE, SPEC, make_catalog
+from tests.data.toy_catalog import CLASSES, LABELS, SHAPE, SPEC, make_catalog
 from uvlm.data.config import AugmentConfig, DataConfig
 from uvlm.data.dataset import Draw, StudyDataset
-from uvlm.errors import CatalogError
+from uvlm.errors import CatalogError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.imaging.store import read_store
 from uvlm.preprocessing.catalog import Row, read_catalog
@@ -120,6 +120,82 @@ def test_a_report_becomes_tokens_with_its_answer_marked(rows):
     sample = StudyDataset(rows, WHOLE, SPEC, need=("report",), encode=encode)[Draw(0, 0)]
     assert sample["tokens"].tolist() == [5, 6, 7, 2]
     assert sample["answer"].tolist() == [False, False, True, True]
+
+
+def told(
+    rows: list[Row], study: int, *, seed: int = 0, train: bool = False, **config
+) -> str | None:
+    """What a sample's prompt is told of the findings."""
+    seen: list[str | None] = []
+
+    def encode(text: str, sentence: str | None) -> Example:
+        seen.append(sentence)
+        return Example(ids=[5, 6], prompt=slice(0, 1), answer=slice(1, 2))
+
+    dataset = StudyDataset(
+        rows,
+        replace(WHOLE, **config),
+        SPEC,
+        need=("report",),
+        encode=encode,
+        train=train,
+        findings=LABELS,
+    )
+    dataset[Draw(study, seed)]
+    return seen[0]
+
+
+def test_the_labels_that_are_present_are_told(rows):
+    assert told(rows, 0) == "Findings: nodule, effusion."
+    assert told(rows, 2) == "Findings: nodule."
+    assert told([replace(rows[1], labels=(0.0, 0.0))], 0) == "Findings: none."
+
+
+def test_what_is_unknown_is_not_denied(rows):
+    assert rows[1].labels == (0.0, None)
+    assert told(rows, 1) is None
+    assert told(rows, 1, train=True, findings_flipped=1.0, findings_hidden=0.0) == (
+        "Findings: nodule."
+    )
+
+
+def test_validation_is_told_the_truth(rows):
+    config = {"findings_hidden": 1.0, "findings_flipped": 1.0}
+    assert told(rows, 0, **config) == "Findings: nodule, effusion."
+    assert told(rows, 0, train=True, **config) is None
+
+
+def test_in_training_lists_are_hidden_and_labels_wrong_as_often_as_asked(rows):
+    sick = [replace(rows[0], labels=(1.0, 0.0))]
+    seen = [
+        told(sick, 0, seed=seed, train=True, findings_hidden=0.2, findings_flipped=0.1)
+        for seed in range(600)
+    ]
+    given = [sentence for sentence in seen if sentence is not None]
+    assert 0.15 < 1 - len(given) / len(seen) < 0.25
+    assert 0.06 < np.mean(["nodule" not in sentence for sentence in given]) < 0.14
+    assert 0.06 < np.mean(["effusion" in sentence for sentence in given]) < 0.14
+
+
+def test_the_list_depends_on_the_draw_alone_and_leaves_the_image_as_it_is(rows):
+    config = {"findings_hidden": 0.5, "findings_flipped": 0.5}
+    first = [told(rows, 0, seed=seed, train=True, **config) for seed in range(20)]
+    again = [told(rows, 0, seed=seed, train=True, **config) for seed in range(20)]
+    assert first == again
+    assert len(set(first)) > 2
+    augmented = replace(WHOLE, augment=AugmentConfig())
+
+    def image(findings: tuple[str, ...]) -> torch.Tensor:
+        dataset = StudyDataset(rows, augmented, SPEC, train=True, findings=findings)
+        return dataset[Draw(0, 3)]["image"]
+
+    torch.testing.assert_close(image(LABELS), image(()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("change", [{"findings_hidden": 1.1}, {"findings_flipped": -0.1}])
+def test_shares_of_findings_beyond_0_and_1_are_refused(change):
+    with pytest.raises(ConfigError, match="findings_hidden and findings_flipped"):
+        replace(WHOLE, **change)
 
 
 def test_another_shape_is_refused_with_both(rows):

@@ -3,7 +3,13 @@
 import pytest
 
 from uvlm.errors import InputError
-from uvlm.text.prompts import AUTHORS_PROMPT, DEFAULT_PROMPT, build_example, spacing_sentence
+from uvlm.text.prompts import (
+    AUTHORS_PROMPT,
+    DEFAULT_PROMPT,
+    build_example,
+    findings_sentence,
+    spacing_sentence,
+)
 from uvlm.text.tokenizer import train_tokenizer
 
 ANSWER = "Findings: Clear lungs. Impression: Normal."
@@ -68,5 +74,17 @@ def test_the_spacing_stands_in_the_prompt_and_never_in_the_answer(prompt):
 
 def test_the_spacing_is_the_same_with_and_without_an_answer():
     trained = build_example(TOKENIZER, DEFAULT_PROMPT, ANSWER, SENTENCE)
-    asked = build_example(TOKENIZER, DEFAULT_PROMPT, spacing=SENTENCE)
+    asked = build_example(TOKENIZER, DEFAULT_PROMPT, told=SENTENCE)
     assert asked.ids == trained.ids[trained.prompt]
+
+
+@pytest.mark.parametrize(
+    ("present", "sentence"),
+    [
+        ((), "Findings: none."),
+        (("Lung nodule",), "Findings: lung nodule."),
+        (("Lung nodule", "pancreatic_lesion"), "Findings: lung nodule, pancreatic lesion."),
+    ],
+)
+def test_findings_are_named_in_the_words_of_reports(present, sentence):
+    assert findings_sentence(present) == sentence

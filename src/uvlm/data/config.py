@@ -83,6 +83,14 @@ class DataConfig:
     bucket: bool = False
     """Put reports of similar length into one batch, so that less of it is padding."""
 
+    findings_hidden: float = 0.1
+    """With `model.findings`, how often a training report is learned without the list of its
+    findings, so that the decoder does not forget to look."""
+
+    findings_flipped: float = 0.05
+    """With `model.findings`, how often a label of that list is wrong in training, as those that a
+    class head finds will be."""
+
     workers: int = 0
     """Loader processes; 0 loads in the training process, best when volumes are small."""
 
@@ -91,6 +99,8 @@ class DataConfig:
             raise ConfigError(f"foreground must lie in 0..1, got {self.foreground}.")
         if not 0 < self.val_fraction < 1:
             raise ConfigError(f"val_fraction must lie between 0 and 1, got {self.val_fraction}.")
+        if not (0 <= self.findings_hidden <= 1 and 0 <= self.findings_flipped <= 1):
+            raise ConfigError("findings_hidden and findings_flipped must lie in 0..1.")
         if self.batch_size < 1 or self.workers < 0:
             raise ConfigError("batch_size must be at least 1 and workers at least 0.")
         if self.patch and any(p > n for p, n in zip(self.patch, self.shape, strict=True)):

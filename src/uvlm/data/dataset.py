@@ -25,12 +25,12 @@ from uvlm.errors import CatalogError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.imaging.store import StoredArray
 from uvlm.preprocessing.catalog import Row
-from uvlm.text.prompts import Example, spacing_sentence
+from uvlm.text.prompts import Example, findings_sentence, spacing_sentence
 
 __all__ = ["Draw", "Encode", "Sample", "StudyDataset"]
 
 Encode = Callable[[str, str | None], Example]
-"""Report and, where the model is told it, the sentence on the study's own spacing -> tokens."""
+"""Report and, where the model is told something of the study in its prompt, that -> tokens."""
 
 Sample = dict[str, Any]
 """image (1, d, h, w) float32, or from a bank features: stage -> (K, C) float16; as asked for: seg
@@ -43,6 +43,9 @@ reads 1.6 times its cubic patches for the same angles; corners beyond are filled
 
 VOXELS_PER_CLASS = 100
 """Voxels remembered per study and class; a patch centre needs one."""
+
+FINDINGS_STREAM = 1
+"""Tells the random numbers of the list of findings from those of the image."""
 
 
 class Draw(NamedTuple):
@@ -64,6 +67,8 @@ class StudyDataset(Dataset[Sample]):
         train: augment, and centre patches on classes as often as the configuration says
         bank: features in place of the volumes; where `config` augments, of a view drawn at random
         spacing: give `encode` the sentence on the study's own voxel size and extent
+        findings: names of the rows' labels, to give `encode` the sentence on those present; while
+            training some are hidden or wrong, as `config` says
 
     Raises:
         CatalogError: a stored volume is not of `config.shape` or was prepared in another way.
@@ -80,6 +85,7 @@ class StudyDataset(Dataset[Sample]):
         train: bool = False,
         bank: Bank | None = None,
         spacing: bool = False,
+        findings: Sequence[str] = (),
     ) -> None:
         if "report" in need and encode is None:
             raise ValueError("a dataset with reports needs `encode`")
@@ -91,6 +97,7 @@ class StudyDataset(Dataset[Sample]):
         self.train = train
         self.bank = bank
         self.spacing = spacing
+        self.findings = tuple(findings)
         self.patch: Grid = config.patch or config.shape
         augmenting = train and config.augment.active
         self.augmenter = Augmenter(config.augment, self.patch) if augmenting else None
@@ -109,7 +116,8 @@ class StudyDataset(Dataset[Sample]):
             values = [float("nan") if v is None else v for v in row.labels]
             sample["labels"] = torch.tensor(values, dtype=torch.float32)
         if "report" in self.need and self.encode is not None:
-            example = self.encode(row.report or "", self._spacing(row))
+            told = (self._spacing(row), self._findings(row, draw.seed))
+            example = self.encode(row.report or "", " ".join(filter(None, told)) or None)
             answer = torch.zeros(len(example.ids), dtype=torch.bool)
             answer[example.answer] = True
             sample |= {"tokens": torch.tensor(example.ids), "answer": answer}
@@ -144,6 +152,24 @@ class StudyDataset(Dataset[Sample]):
                 "Prepare it with `uvlm prepare`, or train without --model.spacing.",
             )
         return spacing_sentence(*meta.grid.source_lps)
+
+    def _findings(self, row: Row, seed: int) -> str | None:
+        """None where the list is hidden, or would deny what is unknown."""
+        if not self.findings:
+            return None
+        values = np.array([np.nan if value is None else value for value in row.labels])
+        present = values == 1
+        if self.train:
+            # Of its own: what the image looks like must not depend on the list.
+            rng = np.random.default_rng((seed, FINDINGS_STREAM))
+            hidden, flips = rng.random(), rng.random(len(values))
+            if hidden < self.config.findings_hidden:
+                return None
+            present ^= ~np.isnan(values) & (flips < self.config.findings_flipped)
+        if np.isnan(values).any() and not present.any():
+            return None
+        names = zip(self.findings, present, strict=True)
+        return findings_sentence([name for name, there in names if there])
 
     def _corner(self, row: Row, rng: np.random.Generator) -> Grid:
         """First voxel of the patch, inside the volume."""

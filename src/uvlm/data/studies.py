@@ -36,8 +36,8 @@ class Studies:
     """How every volume was prepared."""
 
     labels: tuple[str, ...]
-    """Abnormalities known in at least one training study, if labels are needed, to learn them or to
-    balance by them; every row's follow this order."""
+    """Abnormalities known in at least one training study, if labels are needed, to learn them, to
+    tell them or to balance by them; every row's follow this order."""
 
     classes: tuple[str, ...]
     """Segmentation classes, the first with value 1 in the masks, or where the catalogs differ in

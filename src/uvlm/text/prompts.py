@@ -6,12 +6,20 @@ The vision tokens stand before it; where they go is the model's matter. The loss
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uvlm.errors import InputError
 from uvlm.text.tokenizer import TURN_END, Tokenizer
 
-__all__ = ["AUTHORS_PROMPT", "DEFAULT_PROMPT", "Example", "build_example", "spacing_sentence"]
+__all__ = [
+    "AUTHORS_PROMPT",
+    "DEFAULT_PROMPT",
+    "Example",
+    "build_example",
+    "findings_sentence",
+    "spacing_sentence",
+]
 
 DEFAULT_PROMPT = (
     "<|im_start|>system\n"
@@ -58,20 +66,27 @@ def spacing_sentence(shape: tuple[int, int, int], spacing: tuple[float, float, f
     return f"Voxels {voxels} mm, volume {extent} mm."
 
 
+def findings_sentence(present: Sequence[str]) -> str:
+    """What a report will have to speak of, by the names of labels: "Findings: lung nodule."."""
+    names = ", ".join(name.replace("_", " ").lower() for name in present)
+    return f"Findings: {names or 'none'}."
+
+
 def build_example(
-    tokenizer: Tokenizer, prompt: str, answer: str | None = None, spacing: str | None = None
+    tokenizer: Tokenizer, prompt: str, answer: str | None = None, told: str | None = None
 ) -> Example:
     """Encode `prompt` (special tokens by name) and `answer` (plain text) as one sequence.
 
     Args:
-        spacing: sentence put at the end of the prompt's last turn, see `spacing_sentence`
+        told: what is known of this study, put at the end of the prompt's last turn, see
+            `spacing_sentence` and `findings_sentence`
 
     Raises:
         InputError: the answer is empty; a model would learn to say nothing.
     """
-    if spacing:
+    if told:
         before, turn_end, after = prompt.rpartition(TURN_END)
-        prompt = f"{before} {spacing}{turn_end}{after}" if turn_end else f"{prompt}{spacing}\n"
+        prompt = f"{before} {told}{turn_end}{after}" if turn_end else f"{prompt}{told}\n"
     ids = tokenizer.encode(prompt, markup=True)
     start = len(ids)
     if answer is not None:

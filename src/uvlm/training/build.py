@@ -152,6 +152,7 @@ def _dataset(session: Session, *, train: bool) -> StudyDataset:
         train=train,
         bank=session.bank,
         spacing=report is not None and report.spacing,
+        findings=session.studies.labels if report is not None and report.findings else (),
     )
 
 

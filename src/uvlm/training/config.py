@@ -166,6 +166,10 @@ class RunConfig:
     """A Hugging Face tokenizer.json for reports; None trains one on the training reports and
     the prompt, with at most model.decoder.vocab_size entries."""
 
+    draft: bool = True
+    """Keep the training reports in the bundle, in full and readable, for reports to be written
+    sooner; without, nothing else changes, and an earlier bundle's are not handed on."""
+
     seed: int = 0
     """Of the weights, of the order of studies and of their augmentation."""
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from uvlm.models.bundle import Part, save_bundle
-from uvlm.models.bundle_files import Split
+from uvlm.models.bundle_files import Calibration, Split
 from uvlm.models.config import ClassificationConfig, JointConfig, ReportConfig, SegmentationConfig
 from uvlm.models.joint import JointModel
 from uvlm.training.build import build_model
+from uvlm.training.draft import draft_tensors
 from uvlm.training.session import Session
 from uvlm.training.weights import write_weights
 
@@ -29,9 +31,19 @@ def whole_model(session: Session, weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 def write_bundle(
-    session: Session, folder: Path, model: nn.Module, metrics: Mapping[str, Any]
+    session: Session,
+    folder: Path,
+    model: nn.Module,
+    metrics: Mapping[str, Any],
+    calibration: Calibration | None = None,
+    typical: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """The new parts beside the earlier ones; `model` is in eval mode afterwards."""
+    """The new parts beside the earlier ones; `model` is in eval mode afterwards.
+
+    Args:
+        calibration: of the class head, if one was trained
+        typical: what the features of training studies are like, if it was found
+    """
     earlier = session.earlier
     parts = dict(earlier.parts) if earlier else {}
     modules = dict(earlier.modules) if earlier else {}
@@ -40,11 +52,20 @@ def write_bundle(
     modules.pop("encoder", None)
     model.eval()
     for task, config, module in _trained(session, model):
-        parts[task] = _part(session, task, config, metrics)
+        part = _part(session, task, config, metrics)
+        parts[task] = replace(part, calibration=calibration) if task == "classification" else part
         modules[task] = module
     tokenizer = session.tokenizer or (earlier.tokenizer if earlier else None)
     prompt = session.prompt or (earlier.prompt if earlier else None)
-    return save_bundle(folder, parts, modules, tokenizer, prompt)
+    extras = dict(earlier.extras) if earlier else {}
+    draft = draft_tensors(session) if session.config.draft else None
+    if draft is not None:
+        extras["draft"] = draft
+    elif not session.config.draft:
+        extras.pop("draft", None)
+    if typical:
+        extras["typical"] = typical
+    return save_bundle(folder, parts, modules, tokenizer, prompt, extras)
 
 
 def replace_bundle(

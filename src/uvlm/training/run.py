@@ -17,6 +17,7 @@ from typing import Any
 from uvlm.config import to_dict
 from uvlm.preprocessing.disk import lock
 from uvlm.training.build import build_optimized, step_batches, validator
+from uvlm.training.calibration import calibrate
 from uvlm.training.checkpoint import (
     Running,
     latest_checkpoint,
@@ -32,6 +33,7 @@ from uvlm.training.memory import memory_error, out_of_memory
 from uvlm.training.processes import prepare
 from uvlm.training.results import replace_bundle, tidy, whole_model, write_bundle
 from uvlm.training.session import NEED, Session, open_session
+from uvlm.training.typical import typical_features
 from uvlm.training.validation import Validation, Watch
 from uvlm.training.weights import Average, divided, own_names, whole_weights, write_weights
 
@@ -229,4 +231,12 @@ def _finish(session: Session, running: Running, watch: Watch) -> None:
             model = whole_model(session, weights)
         elif best:
             write_weights(model, weights)
-        write_bundle(session, session.out / "bundle", model, watch.best if best else watch.latest)
+        metrics = watch.best if best else watch.latest
+        write_bundle(
+            session,
+            session.out / "bundle",
+            model,
+            metrics,
+            calibrate(session, model),
+            typical_features(session, model),
+        )

@@ -29,7 +29,13 @@ from uvlm.models.config import (
 from uvlm.models.handover import check_split
 from uvlm.models.pretrained_architecture import positions_of
 from uvlm.models.pretrained_base import base_tokenizer, read_base
-from uvlm.text.prompts import AUTHORS_PROMPT, DEFAULT_PROMPT, build_example, spacing_sentence
+from uvlm.text.prompts import (
+    AUTHORS_PROMPT,
+    DEFAULT_PROMPT,
+    build_example,
+    findings_sentence,
+    spacing_sentence,
+)
 from uvlm.text.tokenizer import Tokenizer, train_tokenizer
 from uvlm.training.config import ModelConfig, RunConfig, TaskName
 from uvlm.training.processes import join_processes
@@ -127,7 +133,8 @@ def open_session(config: RunConfig, out: Path) -> Session:
     earlier = load_bundle(config.init, base=_base(model)) if config.init else None
     if earlier is not None:
         check_split(earlier, Split(val_fraction=config.data.val_fraction))
-    studies = load_studies(config.data, NEED[config.task])
+    studies = load_studies(config.data, _need(config))
+    _check_findings(config, studies, earlier)
     accelerator = join_processes(config)
     tokenizer = _tokenizer(config, model, studies)
     session = Session(
@@ -144,20 +151,53 @@ def open_session(config: RunConfig, out: Path) -> Session:
     return session
 
 
+def _need(config: RunConfig) -> tuple[Need, ...]:
+    """What the studies must have; a decoder that is told the findings learns from labels too."""
+    need, report = NEED[config.task], report_config(config.model)
+    told = report is not None and report.findings and "labels" not in need
+    return (*need, "labels") if told else need
+
+
+def _check_findings(config: RunConfig, studies: Studies, earlier: Bundle | None) -> None:
+    """Who is to tell the findings later must be there, and speak of the same labels."""
+    report = report_config(config.model)
+    if report is None or not report.findings or config.task == "joint":
+        return
+    head = earlier.parts.get("classification") if earlier else None
+    if head is None:
+        raise ConfigError(
+            "model.findings tells the decoder what a class head finds, and there is none. Give a "
+            "bundle with a classification part: --init BUNDLE."
+        )
+    if tuple(head.labels) != studies.labels:
+        first = next((n for n in studies.labels if n not in head.labels), "in another order")
+        raise ConfigError(
+            f"model.findings: the catalog has {len(studies.labels)} labels ({first}, ...), the "
+            f"classification part of {config.init} {len(head.labels)}. Train it on this catalog."
+        )
+
+
+def _longest_told(report: ReportConfig, studies: Studies) -> str:
+    """What a prompt may say of a study, all of it."""
+    spacing = spacing_sentence((320, 512, 512), (1.25, 0.75, 0.75)) if report.spacing else ""
+    findings = findings_sentence(studies.labels) if report.findings else ""
+    return " ".join(filter(None, (spacing, findings)))
+
+
 def _check_lengths(session: Session) -> None:
     """Refuse reports that are too long for a pretrained decoder before the run begins."""
     report, encode = report_config(session.model_config), session.encode
     if encode is None or report is None or not isinstance(report.decoder, PretrainedConfig):
         return
     positions, longest = positions_of(report.decoder), 0
-    spacing = spacing_sentence((320, 512, 512), (1.25, 0.75, 0.75)) if report.spacing else None
+    told = _longest_told(report, session.studies)
     room = positions - report.num_visual_tokens - 2
-    constant = len((session.prompt or "") + (spacing or ""))
+    constant = len((session.prompt or "") + told)
     for row in (*session.studies.train, *session.studies.val):
         # A token stands for a byte at least: most reports need not be encoded to be known short.
         text = row.report or ""
         if constant + len(text.encode()) > room:
-            longest = max(longest, len(encode(text, spacing).ids))
+            longest = max(longest, len(encode(text, told).ids))
     if longest > room:
         raise ConfigError(
             f"the longest report takes {longest} positions with its prompt, beside "
@@ -195,9 +235,7 @@ def _tokenizer(config: RunConfig, model: ModelConfig, studies: Studies) -> Token
     reports = [row.report or "" for row in studies.train]
     # Every sequence begins with the prompt: unless its words are learned with the reports', a
     # small vocabulary spells it out, a third of the sequence.
-    words = re.sub(r"<\|.*?\|>", " ", DEFAULT_PROMPT)
-    if report.spacing:
-        words += spacing_sentence((320, 512, 512), (1.25, 0.75, 0.75))
+    words = re.sub(r"<\|.*?\|>", " ", DEFAULT_PROMPT) + _longest_told(report, studies)
     prompts = [words] * len(reports)
     return train_tokenizer(reports + prompts, report.decoder.vocab_size)
 

@@ -1,0 +1,1 @@
+"""What each sentence of a report rests on."""

@@ -1,0 +1,1 @@
+"""Reports led by the classifier."""

@@ -1,0 +1,1 @@
+"""Findings for people: a page with key images."""

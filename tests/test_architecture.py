@@ -220,7 +220,11 @@ def exports(tree: ast.Module) -> tuple[list[str] | None, set[str]]:
 
 def is_command(path: Path) -> bool:
     """Whether a module is what a person calls: `uvlm X`, or `python -m` of a published name."""
-    published = ("preprocessing/preprocess_", "evaluation/evaluate.py")
+    published = (
+        "preprocessing/preprocess_",
+        "evaluation/evaluate.py",
+        "inference/inference_reportgen.py",
+    )
     return package_of(path) == "cli" or name_of(path).startswith(published)
 
 

@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from uvlm.inference.pipeline import Pipeline
+    from uvlm.inference.runtime import Precision, Runtime
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(bundle: str | Path, device: str = "auto", base: str | Path | None = None) -> Pipeline:
-    """Load a bundle for inference; see `uvlm.inference.pipeline.Pipeline`."""
+def load(
+    bundle: str | Path,
+    device: str = "auto",
+    base: str | Path | None = None,
+    *,
+    task: str | None = None,
+    precision: Precision = "fp32",
+    runtime: Runtime = "torch",
+) -> Pipeline:
+    """Load a bundle for inference; see `uvlm.inference.pipeline.Pipeline.load`."""
     from uvlm.inference.pipeline import Pipeline
 
-    return Pipeline.load(Path(bundle), device=device, base=base)
+    return Pipeline.load(
+        bundle, device=device, base=base, task=task, precision=precision, runtime=runtime
+    )

@@ -100,7 +100,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("uvlm.cli.doctor", "check the installation; say what a run will take"),
     "nnunet": ("uvlm.cli.nnunet", "nnU-Net's commands with the trainers of U-VLM, and its plans"),
     "import": ("uvlm.cli.import_", "checkpoint of nnU-Net or of published U-VLM to a bundle"),
-    "export": ("uvlm.cli.export", "a bundle's segmentation to a results folder of nnU-Net"),
+    "export": ("uvlm.cli.export", "segmentation for nnU-Net, or encoder for ONNX, OpenVINO"),
 }
 """Subcommand -> (module with `main(argv) -> int`, one line of help)."""
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from pydicom.dataset import Dataset
 
 from tests.imaging.dicom_factory import write_series
+from tests.inference.batch.in_process import use_no_processes
 from tests.inference.bundle_factory import chest_array, tiny_bundle, write_ct
 from tests.models.tiny_base import report_config, report_model, tiny_base
 from uvlm.cli.main import main
@@ -26,6 +28,11 @@ from uvlm.models.pretrained import base_tokenizer
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_bundle(tmp_path_factory.mktemp("bundles") / "all")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_no_processes(monkeypatch)
 
 
 @pytest.fixture
@@ -40,12 +47,13 @@ def report(*inputs: Path, bundle: Path, out: Path) -> int:
 
 
 def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def test_one_study_gives_three_files(bundle, ct, tmp_path, capsys):
+def test_one_study_gives_four_files(bundle, ct, tmp_path, capsys):
     assert report(ct, bundle=bundle, out=tmp_path / "out") == 0
-    assert names_in(tmp_path / "out") == ["chest.json", "chest.md", "chest_mask.nii.gz"]
+    names = ["chest.html", "chest.json", "chest.md", "chest_mask.nii.gz"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert "chest.md" in capsys.readouterr().out
     image, mask = nib.load(ct), nib.load(tmp_path / "out/chest_mask.nii.gz")
     assert mask.shape == image.shape
@@ -72,7 +80,7 @@ def test_a_bundle_of_adapters_needs_the_model_they_belong_to(ct, tmp_path, capsy
     assert "--base" in capsys.readouterr().err
     common = ["--model", str(folder), "--out", str(tmp_path / "out"), "--max-new-tokens", "5"]
     assert main(["report", str(ct), *common, "--base", str(base), "--device", "cpu"]) == 0
-    assert names_in(tmp_path / "out") == ["chest.json", "chest.md"]
+    assert names_in(tmp_path / "out") == ["chest.html", "chest.json", "chest.md"]
 
 
 def bad_inputs(folder: Path) -> dict[str, Path]:
@@ -173,14 +181,68 @@ def test_the_rest_goes_on_past_bad_studies(bundle, ct, tmp_path):
     assert report(paths["empty.nii.gz"], ct, paths["mask.nii.gz"], bundle=bundle, out=out) == 3
     with (out / "errors.csv").open(newline="") as file:
         assert [row["study"] for row in csv.DictReader(file)] == ["empty", "mask"]
-    assert names_in(out) == ["chest.json", "chest.md", "chest_mask.nii.gz", "errors.csv"]
+    with (out / "results.csv").open(newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == ["empty", "chest", "mask"]
+    assert {"chest.json", "chest.md", "chest_mask.nii.gz"} <= set(names_in(out))
+    assert names_in(out)[-3:] == ["errors.csv", "results.csv", "results.jsonl"]
+
+
+def test_the_same_command_again_does_nothing_and_says_so(bundle, ct, tmp_path, capsys):
+    (tmp_path / "bad").mkdir()
+    bad = bad_inputs(tmp_path / "bad")
+    out = tmp_path / "out"
+    assert report(ct, bad["empty.nii.gz"], bundle=bundle, out=out) == 3
+    assert "1 of 2 studies have a report, 1 failed; 2 done now" in capsys.readouterr().out
+    assert report(ct, bad["empty.nii.gz"], bundle=bundle, out=out) == 3
+    assert "0 were to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["report", "classify", "segment"])
+def test_a_batch_s_folder_is_not_written_into_by_others(bundle, ct, tmp_path, capsys, command):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".run.json").write_text("{}")
+    common = ["--model", str(bundle), "--out", str(out), "--device", "cpu"]
+    assert main([command, str(ct), *common]) == 2
+    assert "it holds the reports of a batch" in capsys.readouterr().err
+    assert names_in(out) == []
+
+
+def test_a_catalog_and_a_folder_are_many_studies(bundle, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a", "b"):
+        write_ct(folder / f"{name}.nii.gz")
+    assert report(folder, bundle=bundle, out=tmp_path / "one") == 0
+    (folder / "catalog.csv").write_text("series_id,blosc2_path\nfirst,a.nii.gz\nx,b.nii.gz\n")
+    assert report(folder / "catalog.csv", bundle=bundle, out=tmp_path / "other") == 0
+    for out, names in (("one", "ab"), ("other", ("first", "x"))):
+        assert {f"{name}.json" for name in names} <= set(names_in(tmp_path / out))
+    first, a = (tmp_path / name for name in ("other/first.json", "one/a.json"))
+    first, a = (json.loads(path.read_text()) for path in (first, a))
+    assert (first["study"], first["probabilities"]) == ("first", a["probabilities"])
+
+
+@pytest.mark.parametrize("option", [("--workers", "2"), ("--device", "cpu"), ("--engine", "ray")])
+def test_gpus_leave_no_other_choice_of_workers(bundle, ct, tmp_path, capsys, option):
+    arguments = ["report", str(ct), "--model", str(bundle), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--gpu-config", "0:2", *option]) == 2
+    assert "leave --workers, --device and --engine out" in capsys.readouterr().err
+
+
+def test_gpus_of_a_machine_without_are_refused(bundle, ct, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    arguments = ["report", str(ct), "--model", str(bundle), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--gpu-config", "0:2"]) == 2
+    assert "Use --workers N" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_only_bad_studies_are_2(bundle, tmp_path):
     paths = bad_inputs(tmp_path)
     out = tmp_path / "out"
     assert report(paths["empty.nii.gz"], paths["text.nii.gz"], bundle=bundle, out=out) == 2
-    assert names_in(out) == ["errors.csv"]
+    assert names_in(out) == ["errors.csv", "results.csv", "results.jsonl"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "altered", "absent"])
@@ -227,7 +289,6 @@ def test_help_explains_the_command(command, capsys):
 
 def test_a_report_of_no_tokens_is_refused(bundle, ct, tmp_path, capsys):
     arguments = ["report", str(ct), "--model", str(bundle), "--out", str(tmp_path / "out")]
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--max-new-tokens", "0"])
-    assert stop.value.code == 2
+    assert main([*arguments, "--max-new-tokens", "0"]) == 2
     assert "at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

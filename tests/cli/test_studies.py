@@ -70,6 +70,13 @@ def test_nothing_done_is_2_when_the_inputs_are_at_fault(tmp_path, error, code):
     assert run_studies(NAMES, failing("a", "b", "c", error=error), tmp_path).exit_code == code
 
 
+def test_an_error_nobody_foresaw_is_said_by_type_and_place(tmp_path, caplog):
+    run_studies(NAMES, failing("b", error=ValueError), tmp_path)
+    (row,) = rows(tmp_path)
+    assert row["error"].startswith("b: ValueError at test_studies.py:")
+    assert "broken" not in row["error"] + caplog.text
+
+
 def test_the_only_study_raises_its_own_error(tmp_path):
     with pytest.raises(ImageError, match="broken"):
         run_studies({"a": NAMES["a"]}, failing("a"), tmp_path / "out")

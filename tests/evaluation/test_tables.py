@@ -69,6 +69,23 @@ def test_json_that_cannot_be_read_is_named_without_its_text(table, text, message
     assert "SECRET" not in str(error.value)
 
 
+def test_probabilities_kept_together_are_a_column_each(table):
+    lines = [
+        {"id": "a", "probabilities": {"Nodule": 0.25, "Mass": 1.0}},
+        {"id": "b", "probabilities": None, "error": "cut off"},
+    ]
+    read = table("\n".join(map(json.dumps, lines)), "t.jsonl")
+    rows = [cells for _, cells in read.rows]
+    assert probability_rows(read, read.rows[:1], ("Nodule", "Mass")).tolist() == [[0.25, 1.0]]
+    assert (rows[1]["Nodule"], rows[1]["error"]) == ("", "cut off")
+
+
+def test_a_name_both_beside_and_in_the_probabilities_is_refused(table):
+    line = json.dumps({"id": "a", "Nodule": 0.5, "probabilities": {"Nodule": 0.25}})
+    with pytest.raises(InputError, match="row 1: 'Nodule' both beside and in 'probabilities'"):
+        table(line, "t.jsonl")
+
+
 def test_a_missing_file_is_named(tmp_path):
     for name in ("gone.csv", "gone.jsonl"):
         with pytest.raises(InputError, match=f"{name}: cannot be read"):

@@ -10,9 +10,19 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tests.inference.evidence.made import lesion
 from uvlm.errors import InputError
 from uvlm.imaging.measure import ClassMeasure
+from uvlm.imaging.volume import Provenance, Volume
 from uvlm.inference import writer
+from uvlm.inference.evidence.types import (
+    Contradiction,
+    HeatMap,
+    Place,
+    ReportEvidence,
+    SentenceEvidence,
+    StatedFinding,
+)
 from uvlm.inference.findings import Findings
 from uvlm.registry import DISCLAIMER
 
@@ -149,3 +159,132 @@ def test_the_impression_stands_under_its_own_heading(findings):
     assert "- Clear lungs.\n- No effusion." in before
     assert "- Normal chest." in impression
     assert "Findings:" not in page
+
+
+EVIDENCE = ReportEvidence(
+    sentences=(
+        SentenceEvidence(
+            text="Nodule of 8 mm in the left lung.",
+            section="findings",
+            findings=(
+                StatedFinding(
+                    label="Lung nodule",
+                    status="present",
+                    words="Nodule",
+                    start=0,
+                    end=6,
+                    sides=("left",),
+                    probability=0.03,
+                ),
+            ),
+            heat=HeatMap(
+                values=np.ones((2, 2, 2), np.float32) / 8,
+                spec_hash="x",
+                method="gradient",
+                peak=(1, 2, 3),
+                peak_mm=(-147.90001, -188.6, -295.0),
+            ),
+            places=(Place(structure="heart", share=0.51234),),
+            lesions=(0,),
+            sizes_mm=(8.0,),
+        ),
+        SentenceEvidence(text="Normal chest.", section="impression"),
+    ),
+    lesions=(lesion(side=None),),
+    contradictions=(
+        Contradiction(kind="denied", message="Unlikely.", sentence=0, label="Lung nodule"),
+        Contradiction(kind="unmentioned", message="Missing.", label="Emphysema"),
+    ),
+    doubted={"lung_nodule": "hardly found in validation (Dice 0.01)"},
+    details={"distance": None},
+)
+
+
+def test_json_holds_the_evidence_but_no_voxels(findings, tmp_path):
+    content = json.loads(
+        replace(findings, evidence=EVIDENCE, calibrated=True).write(tmp_path).json.read_text()
+    )
+    assert content["calibrated"] is True
+    evidence = content["evidence"]
+    first, second = evidence["sentences"]
+    assert first == {
+        "text": "Nodule of 8 mm in the left lung.",
+        "section": "findings",
+        "findings": [
+            {
+                "label": "Lung nodule",
+                "status": "present",
+                "words": "Nodule",
+                "start": 0,
+                "end": 6,
+                "sides": ["left"],
+                "probability": 0.03,
+            }
+        ],
+        "sizes_mm": [8.0],
+        "heat": {"method": "gradient", "peak": [1, 2, 3], "peak_lps_mm": [-147.9, -188.6, -295.0]},
+        "places": [{"structure": "heart", "share": 0.5123}],
+        "lesions": [0],
+    }
+    assert (second["findings"], second["heat"]) == ([], None)
+    assert [c["kind"] for c in evidence["contradictions"]] == ["denied", "unmentioned"]
+    assert evidence["lesions"][0]["box"] == [[0, 2], [1, 4], [2, 5]]
+    assert evidence["lesions"][0]["doubt"] == "hardly found in validation (Dice 0.01)"
+
+
+def test_markdown_marks_what_does_not_fit_under_its_sentence(findings):
+    known = replace(findings, evidence=EVIDENCE, calibrated=True, review=("Too far away.",))
+    page = writer.markdown(known.to_dict())
+    assert (
+        "- Nodule of 8 mm in the left lung.\n  - **Check:** Unlikely.\n  - Lung nodule 3%; "
+        "heat (gradient): heart 51%, elsewhere 49%; segmented: lung_nodule 1 (doubted)\n"
+    ) in page
+    assert "### Impression\n\n- Normal chest." in page
+    assert "### Not in the report\n\n- **Check:** Missing." in page
+    assert page.index("> **For review:** Too far away.") < page.index("## Report")
+    assert "| lung_nodule 1 | 10 | 0.50 | 30 | - | lung_lower_lobe_right | hardly found in" in page
+    assert "Calibrated probability" in page
+
+
+def test_a_report_with_its_volume_is_a_page_too(findings, tmp_path):
+    volume = Volume(
+        array=np.zeros((3, 4, 5), np.int16),
+        affine=AFFINE,
+        provenance=Provenance(path="case.nii.gz", format="nifti", checksum="0"),
+    )
+    written = replace(findings, volume=volume).write(tmp_path / "a")
+    page = written.html.read_text()
+    assert FLAG in page
+    assert DISCLAIMER in page
+    assert "volume" not in json.loads(written.json.read_text())
+    bare = replace(findings, volume=volume, generated=None, sentences=())
+    assert bare.write(tmp_path / "b").html is None
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "case.html").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        replace(findings, volume=volume).write(tmp_path / "c")
+
+
+def test_reasons_for_review_stand_in_json_and_markdown_without_evidence(findings, tmp_path):
+    written = replace(findings, review=("Too far away.", NOTE)).write(tmp_path)
+    content = json.loads(written.json.read_text())
+    assert content["review"] == ["Too far away.", NOTE]
+    page = written.markdown.read_text()
+    assert page.index("> **For review:** Too far away.") < page.index("## Report")
+    assert page.count(NOTE) == 1  # a warning already
+
+
+def test_markdown_passes_no_html_through(findings):
+    bad = "<script>alert(1)</script> & <b>x</b>"
+    evidence = replace(
+        EVIDENCE,
+        sentences=(SentenceEvidence(text=bad, section="findings"),),
+        contradictions=(Contradiction(kind="denied", message=bad, sentence=0),),
+    )
+    fields = {"study": bad, "flags": (bad,), "review": (bad + "!",), "probabilities": {bad: 0.5}}
+    for each in (evidence, None):
+        known = replace(findings, generated=bad, evidence=each, manifest={bad: bad}, **fields)
+        page = writer.markdown(known.to_dict())
+        assert "<script" not in page
+        assert "<b>" not in page
+        assert "- &lt;script>alert(1)&lt;/script> &amp; &lt;b>x&lt;/b>" in page

@@ -19,6 +19,7 @@ from uvlm.imaging.preprocess import prepare
 from uvlm.imaging.readers import read_volume
 from uvlm.imaging.store import meta_of, read_store, write_store
 from uvlm.inference import predict as module
+from uvlm.inference.decoding.stopping import Candidate
 from uvlm.inference.pipeline import Pipeline
 from uvlm.inference.study import read_study
 from uvlm.models.bundle import load_bundle, save_bundle
@@ -85,11 +86,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Prompts that inference gives the decoder."""
     seen: list[list[int]] = []
 
-    def remember(model, plan, prompt_ids, **rest):
-        seen.append(list(prompt_ids))
-        return [5, 6]
+    def remember(model, plan, prompts, options, **rest):
+        seen.extend(list(prompt) for prompt in prompts)
+        return [Candidate(ids=[5, 6], text="Clear lungs.")]
 
-    monkeypatch.setattr(module, "generate", remember)
+    monkeypatch.setattr(module, "write", remember)
     return seen
 
 
@@ -97,8 +98,8 @@ def test_training_and_inference_build_the_same_prompt(bundle, ct, prepared, aske
     pipeline = Pipeline.load(bundle, device="cpu")
     expected = training_prompt(bundle, prepared)
     assert SENTENCE in load_bundle(bundle).tokenizer.decode(expected)
-    pipeline.report(ct)
-    pipeline.report(prepared)
+    pipeline.report(ct, evidence=False)
+    pipeline.report(prepared, evidence=False)
     made = prepare(read_volume(ct), SPEC)
     pipeline.predict_prepared(made.normalised(), grid=made.grid)
     pipeline.report_prepared(made.normalised(), grid=made.grid)
@@ -107,7 +108,7 @@ def test_training_and_inference_build_the_same_prompt(bundle, ct, prepared, aske
 
 def test_a_model_that_is_not_told_sees_the_plain_prompt(tmp_path, ct, asked):
     plain = tiny_bundle(tmp_path / "plain")
-    Pipeline.load(plain, device="cpu").report(ct)
+    Pipeline.load(plain, device="cpu").report(ct, evidence=False)
     loaded = load_bundle(plain)
     assert asked == [build_example(loaded.tokenizer, loaded.prompt).ids]
 

@@ -174,7 +174,7 @@ def test_on_ray_too_a_scheduler_can_stop_the_run(monkeypatch):
         shutdown=lambda: None,
     )
     try:
-        with pytest.raises(KeyboardInterrupt), cluster._connected(fake, 1):
+        with pytest.raises(KeyboardInterrupt), cluster.connected(fake, 1):
             signal.raise_signal(signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, mine)

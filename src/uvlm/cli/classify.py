@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uvlm.cli.studies import add_common, run_studies, study_names
+from uvlm.cli.studies import add_common, refuse_batch, run_studies, study_names
 
 if TYPE_CHECKING:
     from uvlm.inference.findings import Findings
@@ -36,12 +36,20 @@ def main(argv: Sequence[str]) -> int:
     from uvlm.inference.writer import Outputs, check_free
 
     if args.out is not None:
+        refuse_batch(args.out)
         for name in names:
             check_free(args.out, Outputs.of(args.out, name, mask=False).all())
 
     from uvlm.inference.pipeline import Pipeline
 
-    pipeline = Pipeline.load(args.model, args.device, args.base, task="classification")
+    pipeline = Pipeline.load(
+        args.model,
+        args.device,
+        args.base,
+        task="classification",
+        precision=args.precision,
+        runtime=args.runtime,
+    )
     pipeline.require("classification")
 
     def work(path: Path) -> str:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from uvlm.cli.studies import add_common, run_studies, study_names
+from uvlm.cli.studies import add_common, refuse_batch, run_studies, study_names
 
 __all__ = ["main"]
 
@@ -31,13 +31,21 @@ def main(argv: Sequence[str]) -> int:
 
     from uvlm.inference.writer import Outputs, check_free
 
+    refuse_batch(args.out)
     for name in names:
         targets = Outputs.of(args.out, name, mask=True, statistics=args.statistics)
         check_free(args.out, targets.all())
 
     from uvlm.inference.pipeline import Pipeline
 
-    pipeline = Pipeline.load(args.model, args.device, args.base, task="segmentation")
+    pipeline = Pipeline.load(
+        args.model,
+        args.device,
+        args.base,
+        task="segmentation",
+        precision=args.precision,
+        runtime=args.runtime,
+    )
     pipeline.require("segmentation")
 
     def work(path: Path) -> str:

@@ -16,8 +16,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uvlm.errors import InputError, UvlmError
+from uvlm.inference.faults import describe, exit_code_of
 
-__all__ = ["Failure", "Outcome", "add_base", "add_common", "positive", "run_studies", "study_names"]
+__all__ = [
+    "Failure",
+    "Outcome",
+    "add_base",
+    "add_common",
+    "positive",
+    "refuse_batch",
+    "run_studies",
+    "study_names",
+]
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +81,19 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1, ..."
     )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "int8"),
+        default="fp32",
+        help="bf16: of encoder and decoder, where the device has it; int8: the decoder's weights "
+        "(default fp32)",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=("torch", "compile", "openvino", "onnx"),
+        default="torch",
+        help="what runs the encoder (default torch); openvino and onnx need uvlm[runtime]",
+    )
 
 
 def add_base(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +134,16 @@ def study_names(inputs: Sequence[Path]) -> dict[str, Path]:
     return names
 
 
+def refuse_batch(out: Path) -> None:
+    """Raise InputError if `out` is the folder of a batch, which manages all files in it."""
+    from uvlm.inference.batch.results import RUN
+
+    if (out / RUN).is_file():
+        raise InputError.about(
+            out, "it holds the reports of a batch", "Give another --out for a single run."
+        )
+
+
 def run_studies(
     names: dict[str, Path], work: Callable[[Path], str], out: Path | None = None
 ) -> Outcome:
@@ -137,12 +170,10 @@ def run_studies(
 
 
 def _failure(name: str, error: Exception) -> Failure:
-    """Log an error; one that is no UvlmError is a bug, so with its traceback."""
-    known = isinstance(error, UvlmError)
-    text = str(error) if known else f"{type(error).__name__}: {error}"
-    log.error("%s", text, exc_info=None if known else error)
-    code = error.exit_code if isinstance(error, UvlmError) else 1
-    return Failure(name, " ".join(text.split()), code)
+    """Log an error, once."""
+    text = str(error) if isinstance(error, UvlmError) else f"{name}: {describe(error)}"
+    log.error("%s", text)
+    return Failure(name, " ".join(text.split()), exit_code_of(error))
 
 
 def _record(failures: Sequence[Failure], out: Path) -> None:

@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.imaging.measure import ClassMeasure
+from uvlm.imaging.preprocess import Grid, restore_map
+from uvlm.imaging.volume import Volume
+from uvlm.inference.evidence.record import evidence_dict
+from uvlm.inference.evidence.types import ReportEvidence
 from uvlm.inference.writer import Outputs, write_outputs
 from uvlm.registry import DISCLAIMER
 
@@ -33,11 +37,27 @@ class Findings:
     probabilities: Mapping[str, float] | None = None
     """Probability of each label, 0 to 1."""
 
+    calibrated: bool = False
+    """Whether the bundle holds a calibration, which the probabilities then went through."""
+
+    review: tuple[str, ...] = ()
+    """Why, beside the flags, a person must look at the study before anything else; () for no reason
+    found, or without a report."""
+
+    evidence: ReportEvidence | None = None
+    """What each sentence of the report rests on; None without a report, or if not asked for."""
+
     mask: NDArray[Any] | None = None
     """(z, y, x) integers on the input's own grid."""
 
     affine: NDArray[np.float64] | None = None
     """(4, 4), voxel (x, y, z) of `mask` to LPS millimetres."""
+
+    volume: Volume | None = None
+    """The CT itself, for pictures; in no JSON."""
+
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    """Of the volumes prepared from it, by the hash of their preprocessing; in no JSON."""
 
     classes: Mapping[str, int] = field(default_factory=dict)
     """Value in `mask` of each class name."""
@@ -85,17 +105,31 @@ class Findings:
         flags = [f"WARNING: {flag}" for flag in self.flags]
         return "\n\n".join([*flags, self.generated, f"{self.disclaimer} {self.trained_on}"])
 
+    def heat_map(self, sentence: int) -> NDArray[np.float32] | None:
+        """Where the model looked for a sentence of `evidence`: (z, y, x) on the input's own grid,
+        linearly interpolated, 0 where nothing was prepared; None for a sentence without."""
+        from uvlm.inference.evidence.heat import on_prepared
+
+        heat = None if self.evidence is None else self.evidence.sentences[sentence].heat
+        if heat is None:
+            return None
+        grid = self.grids[heat.spec_hash]
+        return restore_map(on_prepared(heat, grid.spec.shape), grid)
+
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the mask's voxels, ready for JSON."""
+        """Everything but voxels, ready for JSON."""
         return {
             "study": self.study,
             "warnings": list(self.warnings),
+            "review": list(self.review),
             "disclaimer": self.disclaimer,
             "trained_on": self.trained_on,
             "report": self.report,
             "generated": self.generated,
             "sentences": list(self.sentences),
             "probabilities": None if self.probabilities is None else dict(self.probabilities),
+            "calibrated": self.calibrated,
+            "evidence": None if self.evidence is None else evidence_dict(self.evidence),
             "mask": self._mask_dict(),
             "timings": {name: round(value, 4) for name, value in self.timings.items()},
             "manifest": dict(self.manifest),
@@ -103,7 +137,8 @@ class Findings:
         }
 
     def write(self, out: Path | str, *, statistics: bool = False) -> Outputs:
-        """Write `<study>.json`, `<study>.md` and, with a mask, `<study>_mask.nii.gz` into `out`.
+        """Write `<study>.json` and `<study>.md` into `out`; with a mask `<study>_mask.nii.gz`, with
+        a report and its volume `<study>.html`.
 
         Args:
             statistics: also `<study>_statistics.json`, ml and mean HU per class

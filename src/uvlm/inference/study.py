@@ -57,6 +57,9 @@ class Study:
     own_grid: Grid | None = None
     """Of the study that a prepared file was made from, as its metadata say."""
 
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of the steps so far."""
+
     _cache: dict[str, tuple[NDArray[np.float32], Grid | None]] = field(default_factory=dict)
 
     def input_for(self, spec: PreprocessSpec, part: str) -> NDArray[np.float32]:
@@ -80,6 +83,10 @@ class Study:
         """A label map on the grid of `input_for(spec)`, brought to the input's own."""
         grid = self._cache[spec.hash][1]
         return labels if grid is None else restore_labels(labels, grid)
+
+    def grid_for(self, spec: PreprocessSpec) -> Grid:
+        """Where the voxels of `input_for(spec)` lie in the input."""
+        return self._cache[spec.hash][1] or grid_of(self.volume, spec)
 
     def _prepare(self, spec: PreprocessSpec, part: str) -> tuple[NDArray[np.float32], Grid | None]:
         if not self.prepared:

@@ -1,4 +1,4 @@
-"""Findings to files: JSON for programs, Markdown for people, NIfTI for the mask.
+"""Findings to files: JSON for programs, Markdown and HTML for people, NIfTI for the mask.
 
 All files of a study are written aside under hidden names and renamed together at the end, so an
 interrupted run leaves no half result. Nothing that exists is ever overwritten.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvlm.errors import InputError
 from uvlm.imaging.nifti import write_nifti
-from uvlm.text.cleaning import split_sections, split_sentences
+from uvlm.inference.markdown import markdown
 
 if TYPE_CHECKING:
     from uvlm.inference.findings import Findings
@@ -42,19 +42,31 @@ class Outputs:
     statistics: Path | None = None
     """JSON of ml and mean HU per class, if asked for."""
 
+    html: Path | None = None
+    """One page with pictures; None without a report."""
+
     @classmethod
-    def of(cls, out: Path, study: str, *, mask: bool, statistics: bool = False) -> Outputs:
+    def of(
+        cls,
+        out: Path,
+        study: str,
+        *,
+        mask: bool,
+        statistics: bool = False,
+        html: bool = False,
+    ) -> Outputs:
         """The names of `study` in the folder `out`."""
         return cls(
             json=out / f"{study}.json",
             markdown=out / f"{study}.md",
             mask=out / f"{study}_mask.nii.gz" if mask else None,
             statistics=out / f"{study}_statistics.json" if statistics else None,
+            html=out / f"{study}.html" if html else None,
         )
 
     def all(self) -> list[Path]:
         """Every file."""
-        files = (self.json, self.markdown, self.mask, self.statistics)
+        files = (self.json, self.markdown, self.mask, self.statistics, self.html)
         return [path for path in files if path is not None]
 
 
@@ -79,21 +91,30 @@ def check_free(out: Path, targets: Iterable[Path]) -> None:
             )
 
 
-def write_outputs(findings: Findings, out: Path, *, statistics: bool = False) -> Outputs:
+def write_outputs(
+    findings: Findings, out: Path, *, statistics: bool = False, aside: str = ".uvlm-"
+) -> Outputs:
     """Write the files of one study whole or not at all.
+
+    Args:
+        aside: begins the hidden folder's name
 
     Raises:
         InputError: one of the files exists, or `out` cannot be written to.
     """
-    has_mask = findings.mask is not None
-    targets = Outputs.of(out, findings.study, mask=has_mask, statistics=statistics)
+    what = {
+        "mask": findings.mask is not None,
+        "statistics": statistics,
+        "html": findings.generated is not None and findings.volume is not None,
+    }
+    targets = Outputs.of(out, findings.study, **what)
     check_free(out, targets.all())
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".uvlm-", dir=out) as folder:
-            aside = Outputs.of(Path(folder), findings.study, mask=has_mask, statistics=statistics)
-            _write_all(findings, aside)
-            for source, target in zip(aside.all(), targets.all(), strict=True):
+        with tempfile.TemporaryDirectory(prefix=aside, dir=out) as folder:
+            made = Outputs.of(Path(folder), findings.study, **what)
+            _write_all(findings, made)
+            for source, target in zip(made.all(), targets.all(), strict=True):
                 os.replace(source, target)
     except OSError as error:
         raise InputError.about(
@@ -111,74 +132,12 @@ def _write_all(findings: Findings, files: Outputs) -> None:
     files.markdown.write_text(markdown(content), encoding="utf-8")
     if files.statistics is not None:
         files.statistics.write_text(_json(findings.statistics()), encoding="utf-8")
+    if files.html is not None and findings.volume is not None:
+        from uvlm.inference.rendering.document import html_page  # it imports findings
 
-
-def markdown(content: Mapping[str, Any]) -> str:
-    """`Findings.to_dict()` as Markdown: warnings, report, probabilities, volumes, provenance."""
-    blocks = [f"# CT study {content['study']}"]
-    if content["warnings"]:
-        blocks.append("\n>\n".join(f"> **Warning:** {text}" for text in content["warnings"]))
-    blocks.append(f"**{content['disclaimer']}** {content['trained_on']}")
-    if content["report"] is not None:
-        blocks += ["## Report", *_sections(content["generated"])]
-    if content["probabilities"] is not None:
-        ranked = sorted(content["probabilities"].items(), key=lambda item: -item[1])
-        rows = [(name, f"{value:.2f}") for name, value in ranked]
-        blocks += ["## Abnormalities", _table(("Label", "Probability"), rows)]
-    if content["mask"] is not None:
-        blocks += ["## Segmented volumes", _volumes(content["mask"])]
-    blocks += ["## Provenance", _provenance(content)]
-    return "\n\n".join(blocks) + "\n"
-
-
-def _sections(generated: str) -> list[str]:
-    """Findings, and impression under a heading of its own, a line per sentence."""
-    findings, impression = split_sections(generated)
-    blocks = [_bullets(findings)] if findings else []
-    if impression:
-        blocks += ["### Impression", _bullets(impression)]
-    return blocks or ["(The model wrote nothing.)"]
-
-
-def _bullets(text: str) -> str:
-    return "\n".join(f"- {sentence}" for sentence in split_sentences(text))
+        page = html_page(findings, findings.volume)
+        files.html.write_text(page, encoding="utf-8")
 
 
 def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _volumes(mask: Mapping[str, Any]) -> str:
-    present = {n: s for n, s in mask["statistics"].items() if s["volume_ml"] > 0}
-    absent = [name for name in mask["statistics"] if name not in present]
-    rows = [
-        (name, f"{values['volume_ml']:.1f}", f"{values['mean_hu']:.0f}")
-        for name, values in present.items()
-    ]
-    text = _table(("Structure", "Volume (ml)", "Mean HU"), rows) if rows else "Nothing segmented."
-    return text + (f"\n\nNot found: {', '.join(absent)}." if absent else "")
-
-
-def _provenance(content: Mapping[str, Any]) -> str:
-    rows = list(_flat(content["manifest"]))
-    for part, card in content["model"].get("parts", {}).items():
-        rows.append((f"trained on ({part})", str(card["trained_on"])))
-    rows.append(("seconds", ", ".join(f"{k} {v:.1f}" for k, v in content["timings"].items())))
-    return _table(("What", "Value"), rows)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in values.items():
-        name = f"{prefix}{key.replace('_', ' ')}"
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{name}: ")
-        elif isinstance(value, (list, tuple)):
-            yield name, " x ".join(str(item) for item in value)
-        else:
-            yield name, str(value)
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    escaped = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
-    return "\n".join(f"| {line} |" for line in escaped)

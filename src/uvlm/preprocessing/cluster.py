@@ -15,7 +15,7 @@ from uvlm.preprocessing.records import Record
 from uvlm.preprocessing.stop import sigterm_interrupts
 from uvlm.preprocessing.work import Job, lost_record
 
-__all__ = ["run_on_ray"]
+__all__ = ["connected", "run_on_ray"]
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +47,13 @@ def run_on_ray(
     options: dict[str, Any] = {"num_cpus": 1, "max_retries": TRIES_AGAIN}
     if memory_gb is not None:
         options["memory"] = int(memory_gb * GB)
-    with _connected(ray, workers):
+    with connected(ray, workers):
         remote = ray.remote(**options)(_limited_task)
         yield from _collect(ray, remote, jobs, workers, (memory_gb, task))
 
 
 @contextmanager
-def _connected(ray: Any, workers: int) -> Iterator[None]:
+def connected(ray: Any, workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return

@@ -29,7 +29,7 @@ from uvlm.preprocessing.limits import (
 from uvlm.preprocessing.records import Record
 from uvlm.preprocessing.work import Job, lost_record, prepare_study
 
-__all__ = ["Workers", "run_jobs"]
+__all__ = ["Workers", "run_jobs", "without_ctrl_c"]
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ def _fill(
 ) -> None:
     while queue and len(running) < limit:
         try:
-            with _without_ctrl_c():
+            with without_ctrl_c():
                 future = pool.submit(task, queue[-1])
         except BrokenProcessPool:
             lost.append(queue.pop())
@@ -165,7 +165,7 @@ def _fill(
 
 
 @contextmanager
-def _without_ctrl_c() -> Iterator[None]:
+def without_ctrl_c() -> Iterator[None]:
     """Processes started meanwhile never see Ctrl-C, which a terminal sends to all; we do, later.
 
     So they finish what they are writing.

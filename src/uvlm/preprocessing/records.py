@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from uvlm.config import from_dict, to_dict
 from uvlm.errors import ConfigError
@@ -116,8 +116,16 @@ def _failed(record: Record | None) -> bool:
     return record is None or record.error is not None
 
 
+class Line(Protocol):
+    """What a log holds."""
+
+    def line(self) -> str:
+        """One line, with its line break."""
+
+
 class RecordLog:
-    """`studies.jsonl`, open for adding records; a torn last line is cut off first."""
+    """`studies.jsonl`, or a file like it, open for adding records; a torn last line is cut off
+    first."""
 
     def __init__(self, path: Path) -> None:
         # Unbuffered: what the disk refuses must not be tried again when the file is closed.
@@ -125,7 +133,7 @@ class RecordLog:
         self._synced = time.monotonic()
         _cut_torn_line(self._file.fileno())
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Line) -> None:
         """Hand one whole line to the system.
 
         Raises:

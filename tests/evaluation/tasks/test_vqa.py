@@ -83,6 +83,18 @@ def test_questions_with_an_id_meet_by_it(write, scores):
     assert result.per_study["study_id"] == ["s", "t"]
 
 
+@pytest.mark.parametrize("own", [(), ("question_id",)])
+def test_an_answer_that_names_an_error_is_none(write, scores, own):
+    rows = [("s", "presence", "yes", "1"), ("t", "presence", "no", "2")]
+    head = ("study_id", "type", "answer", *own)
+    references = write("q.csv", head, [row[: len(head)] for row in rows])
+    said = [[*row[: len(head)], error] for row, error in zip(rows, ("", "cut off"), strict=True)]
+    answers = write("a.csv", (*head, "error"), said)
+    result = evaluate_answers(AnswerInputs(references=references, predictions=answers, resamples=9))
+    assert "1 question is without prediction." in result.notes[""]
+    assert scores(result)["vqa@exact", "accuracy"] == 0.5
+
+
 def test_a_question_twice_is_refused(evaluate):
     with pytest.raises(InputError, match="more than once") as error:
         evaluate([*RIGHT, "no"], rows=[*ROWS, ROWS[3]])

@@ -1,0 +1,1 @@
+"""Many studies: in parallel, resumable, one failure apart from the others."""

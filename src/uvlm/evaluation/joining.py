@@ -3,8 +3,7 @@
 An id counts without the folders before it and without `.nii.gz`, `.nii` or `.b2nd`; the order of
 rows means nothing. CT-RATE stores several reconstructions of one scan (`valid_1_a_1`,
 `valid_1_a_2`) that share a report, so that its 3,039 rows are 1,564 scans: by unit "scan" the
-reconstruction with the lowest number among the references stands for its scan, in the predictions
-too.
+reconstruction with the lowest number of the references stands for its scan, in predictions too.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from uvlm.evaluation.tables import ID_COLUMNS, PATIENT_COLUMNS, Cells, find_colu
 from uvlm.preprocessing.table import Table
 
 __all__ = [
+    "Item",
     "Joined",
     "Keyed",
     "Missing",
@@ -69,6 +69,9 @@ class Keyed:
     item: Item = "study"
     """What a row is about, for messages."""
 
+    notes: tuple[str, ...] = ()
+    """On how it was read."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Joined:
@@ -101,11 +104,9 @@ class Joined:
         left_out = len(self) - len(chosen)
         if not left_out:
             return self
-        note = f"{_are(left_out, 'study')} left out: {reason}."
         predictions = tuple(self.predictions[i] for i in chosen)
         patients = tuple(self.patients[i] for i in chosen)
-        counts = dict(self.counts)
-        counts |= _count(patients, predictions)
+        counts = {**self.counts, **_count(patients, predictions)}
         counts["left_out"] = counts.get("left_out", 0) + left_out
         return replace(
             self,
@@ -113,7 +114,7 @@ class Joined:
             patients=patients,
             references=tuple(self.references[i] for i in chosen),
             predictions=predictions,
-            notes=(*self.notes, note),
+            notes=(*self.notes, f"{_are(left_out, 'study')} left out: {reason}."),
             counts=counts,
         )
 
@@ -233,8 +234,7 @@ def join(
         "reconstructions_left_out": len(references.rows) - len(chosen),
         "unknown_predictions": len(unknown := _unknown(references, predictions, chosen_unit)),
     }
-    unused = len(predictions.rows) - len(unknown) - len(chosen) + len(lacking)
-    counts["unused_predictions"] = unused
+    counts["unused_predictions"] = len(predictions.rows) - len(unknown) - len(chosen) + len(lacking)
     other = {scan[1] for scan in map(scan_of, predictions.rows) if scan}
     elsewhere = sum((scan := scan_of(key)) is not None and scan[1] in other for key in lacking)
     return Joined(
@@ -243,7 +243,7 @@ def join(
         references=rows,
         predictions=matched,
         unit=chosen_unit,
-        notes=tuple(_notes(counts, chosen_unit, elsewhere, item)),
+        notes=(*_notes(counts, chosen_unit, elsewhere, item), *predictions.notes),
         counts=counts,
     )
 

@@ -87,6 +87,10 @@ NO_LABELS = frozenset(
 """Columns that two tables may share and that are no labels, whatever they hold."""
 
 
+PROBABILITIES = "probabilities"
+"""Key of JSON lines whose value, if it has names, is one column per name."""
+
+
 def read_table(path: Path | str) -> Table:
     """A CSV file (UTF-8 with or without mark; commas, semicolons or tabs) or JSON lines.
 
@@ -128,7 +132,7 @@ def _read_json(path: Path) -> Table:
         if not isinstance(value, dict):
             found = f"row {number} is no object with named values"
             raise InputError.about(path, found, 'Write one {"column": value, ...} per line.')
-        rows.append((number, {str(key): _cell(item) for key, item in value.items()}))
+        rows.append((number, _cells(path, number, value)))
     columns = tuple(dict.fromkeys(column for _, cells in rows for column in cells))
     if not rows or not columns:
         raise InputError.about(path, "empty", "Give one JSON object per line.")
@@ -145,6 +149,18 @@ def _parse(path: Path, number: int, text: str) -> Any:
         raise InputError.about(
             path, f"row {number} is no JSON (column {place})", "Write one JSON object per line."
         ) from None
+
+
+def _cells(path: Path, number: int, value: Mapping[str, Any]) -> dict[str, str]:
+    """The probabilities that `results.jsonl` keeps together, of each label, are columns too."""
+    cells = {str(key): _cell(item) for key, item in value.items()}
+    nested = value.get(PROBABILITIES)
+    if isinstance(nested, dict):
+        if twice := cells.keys() & nested.keys():
+            found = f"row {number}: {min(twice)!r} both beside and in {PROBABILITIES!r}"
+            raise InputError.about(path, found, "Rename one of them.")
+        cells |= {str(key): _cell(item) for key, item in nested.items()}
+    return cells
 
 
 def _cell(value: Any) -> str:

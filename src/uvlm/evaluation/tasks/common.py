@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.errors import InputError
+from uvlm.evaluation.failed import keyed_predictions
 from uvlm.evaluation.joining import Joined, Keyed, Missing, Unit, finder, join, keyed
 from uvlm.evaluation.masks.pairs import folder_mark
 from uvlm.evaluation.result_files import file_mark
@@ -54,14 +55,14 @@ class Inputs:
         """References and predictions, by study id.
 
         Raises:
-            InputError: as the reader and `keyed`.
+            InputError: as the reader, `keyed` and `keyed_predictions`.
         """
         references = in_split(reader(self.references), self.split)
         predictions = reader(self.predictions)
         shared = self.id_column if self.id_column in predictions.columns else None
         return (
             keyed(references, None if self.references.is_dir() else self.id_column),
-            keyed(predictions, self.prediction_id_column or shared),
+            keyed_predictions(predictions, self.prediction_id_column or shared),
         )
 
     def join(self, references: Keyed, predictions: Keyed) -> Joined:

@@ -6,12 +6,22 @@ by study, type, anatomy and finding together. A question without answer counts a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uvlm.errors import InputError
-from uvlm.evaluation.joining import Joined, Keyed, Unit, keyed, patients_of, scan_of, stand_ins
+from uvlm.evaluation.failed import keyed_predictions
+from uvlm.evaluation.joining import (
+    Item,
+    Joined,
+    Keyed,
+    Unit,
+    keyed,
+    patients_of,
+    scan_of,
+    stand_ins,
+)
 from uvlm.evaluation.joining import study_key as key_of_study
 from uvlm.evaluation.protocols import chosen_protocols
 from uvlm.evaluation.results import Result, build_result
@@ -124,7 +134,7 @@ def _question_keys(
         if column in references.columns and column in predictions.columns:
             return (
                 keyed(references, column, str.strip, "question"),
-                keyed(predictions, column, str.strip, "question"),
+                keyed_predictions(predictions, column, str.strip, "question"),
             )
     if inputs.question_column:
         references.require(columns)
@@ -136,18 +146,23 @@ def _question_keys(
         "the study's id, --prediction-id-column",
     )
     parts = [name for name in PARTS if name in references.columns and name in predictions.columns]
-    return _composed(references, study, parts), _composed(predictions, theirs, parts)
+    return (
+        keyed(*_composed(references, study, parts)),
+        keyed_predictions(*_composed(predictions, theirs, parts)),
+    )
 
 
-def _composed(table: Table, study: str, parts: Sequence[str]) -> Keyed:
-    """Keys made of several columns."""
+def _composed(
+    table: Table, study: str, parts: Sequence[str]
+) -> tuple[Table, str, Callable[[str], str], Item]:
+    """Keys made of several columns, for `keyed`."""
     name = " + ".join((study, *parts))
     rows = tuple(
         (number, {**cells, name: _key(key_of_study(cells[study]), *(cells[p] for p in parts))})
         for number, cells in table.rows
     )
     whole = Table(table.path, (*table.columns, name), rows)
-    return keyed(whole, name, lambda key: key, "question")
+    return whole, name, lambda key: key, "question"
 
 
 def _key(*parts: str) -> str:

@@ -121,9 +121,9 @@ class Station:
                 if disk_full(error, self.out, 0):
                     raise DiskFullError.at(self.out) from error
                 seconds = sum(findings.timings.values()) + time.perf_counter() - start
-                return failed(result, Fault(error, seconds))
+                return _failed(result, Fault(error, seconds))
             return _told(result, findings, time.perf_counter() - start)
-        return failed(result, findings)
+        return _failed(result, findings)
 
 
 def _told(result: Result, findings: Findings, writing: float) -> Result:
@@ -140,7 +140,7 @@ def _told(result: Result, findings: Findings, writing: float) -> Result:
     )
 
 
-def failed(result: Result, fault: Fault) -> Result:
+def _failed(result: Result, fault: Fault) -> Result:
     """`result` with the error."""
     text = describe(fault.error)
     if not isinstance(fault.error, UvlmError):

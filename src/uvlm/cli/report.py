@@ -51,11 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="uvlm report",
         usage="uvlm report INPUT... --model BUNDLE --out DIR [options]",
-        description="Write OUT/<name>.html, .md, .json and _mask.nii.gz for each CT. The mask lies on "
-        "the input's own grid. An input may also be a CSV file with a column of paths, as the catalog "
-        "of `uvlm prepare`, or a folder of many studies. Of several studies, each is one line of "
-        "OUT/results.jsonl as soon as it is done, and OUT/results.csv is the table of all; the "
-        "same command again does what is missing. Exit code 3: some failed.",
+        description="Write OUT/<name>.html, .md, .json and _mask.nii.gz for each CT. The mask "
+        "lies on the input's own grid. An input may also be a CSV file with a column of paths, as "
+        "the catalog of `uvlm prepare`, or a folder of many studies. Of several studies, "
+        "each is one line of OUT/results.jsonl as soon as it is done, and OUT/results.csv "
+        "is the table of all; the same command again does what is missing. Exit code 3: "
+        "some failed.",
     )
     add_common(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")

@@ -12,6 +12,7 @@ import pytest
 from tests.text.labelling.test_language_model import Server
 from tests.text.labelling.test_radbert import folder as radbert_folder
 from uvlm.cli.main import main
+from uvlm.inference.batch.results import Result
 from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
 from uvlm.text.labelling.chest import CHEST
 from uvlm.text.labelling.radbert import RadBert
@@ -187,6 +188,22 @@ def test_tables_that_do_not_say_what_they_are_are_refused(tmp_path, capsys, head
     source = write(tmp_path / "r.csv", header, *rows)
     assert message in refused(capsys, source, "--out", tmp_path / "labels.csv")
     assert not (tmp_path / "labels.csv").exists()
+
+
+def test_the_results_of_many_studies_are_read_as_they_are(tmp_path, capsys, caplog):
+    """One that failed and was written when tried again, and a line that a crash cut off."""
+    lines = [
+        Result(id="a", input="a", signature="0", error="cut off", exit_code=2).line(),
+        Result(id="b", input="b", signature="0", report="- " + EFFUSION).line(),
+        Result(id="a", input="a", signature="1", report="- " + EMPHYSEMA).line(),
+    ]
+    source = tmp_path / "results.jsonl"
+    source.write_text("".join(lines) + lines[0][:40])
+    expected = [("a", {"Emphysema"}), ("b", {"Pleural effusion"})]
+    assert [(row["id"], findings(row)) for row in label(source)] == expected
+    assert "results.jsonl: row 4, the last, is cut off" in caplog.text
+    source.write_text(lines[0] + lines[0][:40] + "\n" + lines[1])
+    assert "row 2 is no JSON" in refused(capsys, source, "--out", tmp_path / "new.csv")
 
 
 def test_radbert_labels_from_local_weights(reports, radbert_folder):

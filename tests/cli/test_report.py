@@ -223,6 +223,24 @@ def test_a_catalog_and_a_folder_are_many_studies(bundle, tmp_path):
     assert (first["study"], first["probabilities"]) == ("first", a["probabilities"])
 
 
+def test_a_bad_row_of_a_catalog_is_that_study_s_error(bundle, ct, tmp_path, capsys):
+    catalog = tmp_path / "catalog.csv"
+    catalog.write_text("id,path\na,chest.nii.gz\nb,\nA,chest.nii.gz\n")
+    out = tmp_path / "out"
+    assert report(catalog, bundle=bundle, out=out) == 3
+    assert "1 of 3 studies have a report, 2 failed; 1 done now" in capsys.readouterr().out
+    with (out / "errors.csv").open(newline="") as file:
+        errors = {row["study"]: row["error"] for row in csv.DictReader(file)}
+    assert list(errors) == ["b", "A_row4"]
+    assert all(f"catalog.csv: row {n}, column" in errors[k] for n, k in ((3, "b"), (4, "A_row4")))
+    catalog.write_text("id,path\nb,\n")
+    assert report(catalog, bundle=bundle, out=tmp_path / "none") == 2
+    catalog.write_text("id,file_name\nb,chest.nii.gz\n")
+    assert report(catalog, bundle=bundle, out=tmp_path / "never") == 2
+    assert "no column of paths" in capsys.readouterr().err
+    assert not (tmp_path / "never").exists()
+
+
 @pytest.mark.parametrize("option", [("--workers", "2"), ("--device", "cpu"), ("--engine", "ray")])
 def test_gpus_leave_no_other_choice_of_workers(bundle, ct, tmp_path, capsys, option):
     arguments = ["report", str(ct), "--model", str(bundle), "--out", str(tmp_path / "out")]

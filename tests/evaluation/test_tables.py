@@ -55,6 +55,16 @@ def test_json_lines_give_the_same_table_as_csv(table):
         ]
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_json_lines_may_end_in_any_way(tmp_path, end):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(f'{{"id": "a"}}{end}{{"id": "b"}}{end}'.encode())
+    assert [(number, cells["id"]) for number, cells in read_table(path).rows] == [
+        (1, "a"),
+        (2, "b"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -3,7 +3,7 @@
 import pytest
 
 from uvlm.errors import CatalogError
-from uvlm.preprocessing.table import read_table
+from uvlm.preprocessing.table import defused, read_table, restored
 
 
 def write(folder, text, encoding="utf-8"):
@@ -81,3 +81,22 @@ def test_words_in_a_label_cell_are_not_repeated(tmp_path):
     table = read_table(write(tmp_path, "id,Emphysema\na,Anna Rossi coughs\n"))
     with pytest.raises(CatalogError, match="row 2, column 'Emphysema': the label of 17 characters"):
         table.label(2, "Emphysema", table.rows[0][1]["Emphysema"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        *(
+            ("=1+1", "'=1+1"),
+            ("- none", "'- none"),
+            ("+x", "'+x"),
+            ("@x", "'@x"),
+            ("\t=1", "'\t=1"),
+        ),
+        *(("'=1", "''=1"), ("''- a", "'''- a")),
+        *((text, text) for text in ("", "-5.2", "+1e3", "'", "'tis", "a=b", " - a", "5 mm")),
+    ],
+)
+def test_a_cell_that_is_a_formula_to_spreadsheets_becomes_words_and_comes_back(cell, written):
+    assert defused(cell) == written
+    assert restored(written) == cell

@@ -4,14 +4,20 @@ Columns are searched under the names of the catalog, CT-RATE, RadGenome-ChestCT,
 the published U-VLM code and this package's own `predictions.csv`; options name any other. Cells are
 text, stripped of white space around them.
 
+The `results.jsonl` and `results.csv` of a run over many studies are known by their columns. Of
+several lines about one study the last counts, a last line that a crash cut off is passed over, and
+cells made harmless for spreadsheets are as they were.
+
 Shapes: N studies, C classes.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uvlm.errors import InputError
-from uvlm.preprocessing.table import Table, quoted
+from uvlm.preprocessing.table import Table, quoted, restored
 from uvlm.preprocessing.table import read_table as read_csv
 from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS
 from uvlm.text.cleaning import clean_report, join_sections
@@ -38,6 +44,8 @@ __all__ = [
     "read_table",
     "report_of",
 ]
+
+log = logging.getLogger(__name__)
 
 Cells = Mapping[str, str]
 """Column to cell of one row."""
@@ -90,6 +98,11 @@ NO_LABELS = frozenset(
 PROBABILITIES = "probabilities"
 """Key of JSON lines whose value, if it has names, is one column per name."""
 
+BATCH_COLUMNS = frozenset(
+    ("id", "input", "report", "flags", "review", "warnings", "error", "seconds")
+)
+"""What both files of a run over many studies have; a table with all of them is one of these."""
+
 
 def read_table(path: Path | str) -> Table:
     """A CSV file (UTF-8 with or without mark; commas, semicolons or tabs) or JSON lines.
@@ -100,7 +113,13 @@ def read_table(path: Path | str) -> Table:
     path = Path(path)
     if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         return _read_json(path)
-    return read_csv(path, delimiter=_delimiter(path))
+    table = read_csv(path, delimiter=_delimiter(path))
+    return _as_written(table) if BATCH_COLUMNS.issubset(table.columns) else table
+
+
+def _as_written(table: Table) -> Table:
+    rows = ((n, {c: restored(cell).strip() for c, cell in row.items()}) for n, row in table.rows)
+    return replace(table, rows=tuple(rows))
 
 
 def _delimiter(path: Path) -> str:
@@ -117,10 +136,32 @@ def _delimiter(path: Path) -> str:
 
 def _read_json(path: Path) -> Table:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InputError.about(path, f"cannot be read ({reason})", "Check the path.") from None
+        content = path.read_bytes()
+    except OSError as error:
+        found = f"cannot be read ({error.strerror})"
+        raise InputError.about(path, found, "Check the path.") from None
+    try:
+        table = _json_table(path, content)
+    except InputError:
+        whole = content[: content.rfind(b"\n") + 1]
+        if not whole or whole == content:
+            raise
+        table = _json_table(path, whole)
+        if not BATCH_COLUMNS.issubset(table.columns):
+            raise
+        number = whole.count(b"\n") + 1
+        log.warning("%s: row %d, the last, is cut off and passed over", path, number)
+    if not BATCH_COLUMNS.issubset(table.columns):
+        return table
+    last = {cells["id"]: (number, cells) for number, cells in table.rows}
+    return replace(table, rows=tuple(last.values()))
+
+
+def _json_table(path: Path, content: bytes) -> Table:
+    try:
+        text = re.sub(r"\r\n?", "\n", content.decode("utf-8-sig"))
+    except UnicodeError:
+        raise InputError.about(path, "cannot be read (not UTF-8 text)", "Check the path.") from None
     if text.lstrip().startswith("["):
         parts: Iterable[tuple[int, str]] = enumerate(map(json.dumps, _parse(path, 1, text)), 1)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from uvlm.errors import CatalogError
 
-__all__ = ["DELIMITERS", "Table", "find_delimiter", "quoted", "read_table"]
+__all__ = ["DELIMITERS", "Table", "defused", "find_delimiter", "quoted", "read_table", "restored"]
 
 LONGEST_CELL = 1 << 24
 """Characters; a quote that is never closed swallows the rest of a file up to here."""
@@ -64,6 +65,23 @@ class Table:
 def quoted(text: str) -> str:
     """A cell for a message; not words, which may be part of a report that no message repeats."""
     return repr(text) if len(text) <= 40 and " " not in text else f"of {len(text)} characters"
+
+
+def defused(cell: str) -> str:
+    """A cell that spreadsheets take for words: those that would be a formula begin with an
+    apostrophe, and with one more where they had some, so that `restored` finds the cell again."""
+    if not re.match(r"'*[=+\-@\t\r\n]", cell):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def restored(cell: str) -> str:
+    """What `defused` was given."""
+    return cell[1:] if re.match(r"'+[=+\-@\t\r\n]", cell) else cell
 
 
 def read_table(path: Path, *, encoding: str = "utf-8-sig", delimiter: str = ",") -> Table:

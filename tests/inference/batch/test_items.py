@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,8 @@ def test_files_of_one_name_in_a_folder_have_those_above_before_it(tmp_path):
         "other": tmp_path / "P2/other.nii.gz",
         "P2_deep_ct": tmp_path / "P2/deep/ct.nii.gz",
     }
+    touch(tmp_path / "P3/CT.nii.gz")
+    assert list(found(tmp_path)) == ["P1_ct", "other", "P2_deep_ct", "P3_CT"]
     touch(tmp_path / "P1_ct.mha")
     with pytest.raises(InputError, match=r"P1_ct\.mha and .*ct\.nii\.gz: both .* 'P1_ct'"):
         found(tmp_path)
@@ -131,17 +134,20 @@ def test_identifiers_that_are_file_names_lose_the_suffix(tmp_path):
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "..", ".hidden", "a\\b", "x:y"])
 def test_an_identifier_leads_to_no_other_folder(tmp_path, name):
     path = table(tmp_path, f"id,path\nok,a.nii.gz\n{name},b.nii.gz\n")
-    with pytest.raises(CatalogError, match=r"row 3, column 'id'.*could not be a file name"):
-        find_items([path])
+    good, bad = find_items([path])
+    assert (good.id, good.fault, bad.id, bad.path) == ("ok", "", "row3", tmp_path / "b.nii.gz")
+    assert re.search(
+        r"studies\.csv: row 3, column 'id': .*could not be a file name\. Use", bad.fault
+    )
+    assert name not in bad.fault.removeprefix(str(path))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("id,file_name\n1,a\n", "no column of paths; found: id, file_name"),
-        ("id,path\n1,\n", "row 2, column 'path': no path"),
         ("id,path\n", "no rows"),
-        ("id,path\n,a.nii.gz\n", "is empty"),
+        ("id,path\na\n", "row 2 has 1 fields"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(tmp_path, text, message):
@@ -149,10 +155,60 @@ def test_a_table_that_cannot_be_used_is_named(tmp_path, text, message):
         find_items([table(tmp_path, text)])
 
 
-def test_two_studies_of_one_identifier_are_refused(tmp_path):
-    path = table(tmp_path, "id,path\ns,a.nii.gz\ns,b.nii.gz\n")
-    with pytest.raises(InputError, match=r"a\.nii\.gz and .*b\.nii\.gz: both .* 's'"):
-        find_items([path])
+@pytest.mark.parametrize(
+    ("text", "name", "column", "fault"),
+    [
+        ("id,path\nx,\n", "x", "path", "no path. Fill it in"),
+        ("path,note\n,x\n", "row2", "path", "no path. Fill it in"),
+        ("path,note\na\0b,x\n", "row2", "path", "no path. Fill it in"),
+        ("id,path\n,a.nii.gz\n", "row2", "id", "the identifier is empty. Use"),
+        ("path,note\na:b,x\n", "row2", "path", "the identifier could not be a file name. Use"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_an_item_with_a_fault(tmp_path, text, name, column, fault):
+    path = table(tmp_path, text)
+    (item,) = find_items([path])
+    assert item.id == name
+    assert item.fault.startswith(f"{path}: row 2, column {column!r}: {fault}")
+    assert item.signed() == item
+    assert not is_single([item], [path])
+
+
+def test_the_first_row_of_an_identifier_has_it_and_case_is_no_difference(tmp_path):
+    rows = ("s,a", "S,b", "t,c", "s,d", "t,e")
+    path = table(tmp_path, "id,path\n" + "".join(f"{row}.nii.gz\n" for row in rows))
+    items = find_items([path])
+    assert [item.id for item in items] == ["s", "S_row3", "t", "s_row5", "t_row6"]
+    assert [bool(item.fault) for item in items] == [False, True, False, True, True]
+    assert "row 3, column 'id': 'S' is the identifier of" in items[1].fault
+    assert "studies.csv, row 2 already. Give each study its own" in items[1].fault
+
+
+def test_identifiers_of_rows_at_fault_are_no_one_else_s(tmp_path):
+    """Those that a table has itself are never taken away, and a long one is still a file name."""
+    long = "x" * 200
+    names = ("", "s", "s", "row2", "s_ROW4", "ROW2_2", long, long)
+    rows = "".join(f"{name},{i}.nii.gz\n" for i, name in enumerate(names))
+    items = find_items([table(tmp_path, f"id,path\n{rows}")])
+    assert [item.id for item in items] == [
+        *("row2_3", "s", "s_row4_2", "row2", "s_ROW4", "ROW2_2", long, "row9")
+    ]
+    assert len({item.id.casefold() for item in items}) == len(items)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_row_gives_way_to_a_file_whatever_the_order(tmp_path, turn):
+    path, file = table(tmp_path, "id,path\nct,a.nii.gz\n"), Path("ct.nii.gz")
+    items = find_items([path, file][::turn])
+    assert [(item.id, bool(item.fault)) for item in items][::turn] == [
+        ("ct_row2", True),
+        ("ct", False),
+    ]
+
+
+def test_two_files_of_one_name_are_refused():
+    with pytest.raises(InputError, match=r"ct\.nii\.gz and .*CT\.mha: both .* 'CT'"):
+        find_items([Path("a/ct.nii.gz"), Path("b/CT.mha")])
 
 
 def test_the_signature_changes_with_the_file_and_not_with_how_it_is_named(tmp_path, monkeypatch):

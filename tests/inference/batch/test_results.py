@@ -6,6 +6,7 @@ import csv
 
 import pytest
 
+from uvlm.evaluation.tables import read_table
 from uvlm.inference.batch.results import (
     RESULTS,
     Result,
@@ -87,6 +88,19 @@ def test_the_table_has_a_row_per_study_and_a_column_per_label(tmp_path):
         "study,error",
         f"b,{FAILED.error}",
     ]
+
+
+def test_no_cell_of_the_tables_is_a_formula(tmp_path):
+    texts = ['=HYPERLINK("x")', "- No nodule.", "+", "@SUM(A1)", "\t=1", "\r=1", "'=1", "'- a"]
+    results = [result(f"-{i}x", report=text, error=text) for i, text in enumerate(texts)]
+    write_tables(results, tmp_path)
+    for name in ("results.csv", "errors.csv"):
+        with (tmp_path / name).open(newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert not [cell for cell in cells if cell[:1] in set("=+-@\t\r")]
+    read = read_table(tmp_path / "results.csv")
+    assert [cells["report"] for _, cells in read.rows] == [text.strip() for text in texts]
+    assert [cells["id"] for _, cells in read.rows] == [each.id for each in results]
 
 
 def test_errors_that_are_gone_have_no_file(tmp_path):

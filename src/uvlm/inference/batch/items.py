@@ -2,15 +2,17 @@
 
 A table is a CSV file with a column of paths: a catalog of `uvlm prepare`, or any other. A folder is
 walked; every image file in it is a study, and every folder of DICOM files, of which those of one
-examination are one study, as when that folder is given itself. No torch import.
+examination are one study, as when that folder is given itself. A row that cannot be a study is an
+item all the same, whose fault is recorded while the others go on. No torch import.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from uvlm.errors import CatalogError, InputError
@@ -37,6 +39,9 @@ class Item:
     """Names its outputs; fit for a file name."""
 
     path: Path
+    fault: str = ""
+    """Why the row of a table cannot be done; then it has no signature."""
+
     signature: str = ""
     """Hash of names, sizes and times of the study's files; see `signed`."""
 
@@ -45,6 +50,8 @@ class Item:
 
     def signed(self) -> Item:
         """With the signature of its files as they are now."""
+        if self.fault:
+            return self
         return replace(self, signature=signature_of([Path(os.path.abspath(self.path))]))
 
     @property
@@ -55,7 +62,7 @@ class Item:
 
 def is_single(items: Sequence[Item], inputs: Sequence[Path]) -> bool:
     """Whether one study was given as itself, not in a table or a folder of studies."""
-    return len(inputs) == len(items) == 1 and items[0].path == inputs[0]
+    return len(inputs) == len(items) == 1 and items[0].path == inputs[0] and not items[0].fault
 
 
 def find_items(
@@ -63,16 +70,19 @@ def find_items(
 ) -> list[Item]:
     """The studies of `inputs`, in their order; folders by name.
 
+    A row of a table without a path, with an identifier that is unfit for a file name or one that
+    another study has is an item with a fault, under an identifier made of the row's number.
+
     Args:
         out: a folder that is no input, though it may lie in one
         id_column: where tables have the identifier; None: in the first of `ID_COLUMNS` they
             have, and without any the file's name stands for it
 
     Raises:
-        CatalogError: a table cannot be read, lacks a column of paths or has an empty cell there.
-        InputError: an identifier is unfit for a file name, or two studies have the same.
+        CatalogError: a table cannot be read, lacks a column of paths or has no rows.
+        InputError: a file's own name is unfit for others, or two files would be written as one.
     """
-    items: list[Item] = []
+    items: list[Item | _Row] = []
     for path in inputs:
         if path.suffix.lower() in TABLES and path.is_file():
             items += _of_table(path, id_column)
@@ -80,25 +90,82 @@ def find_items(
             items += _named(path, _of_folder(path, out))
         else:
             items.append(_item(path))
-    first: dict[str, Path] = {}
-    for item in items:
-        if item.id in first:
+    return _distinct(items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """Of a table, until it is known which studies there are beside it."""
+
+    id: str
+    """"" if unfit for a file name."""
+
+    path: Path
+    fault: str
+    table: Table
+    number: int
+    column: str
+    """Of the identifier, or of the path whose name stands for it."""
+
+    @property
+    def place(self) -> str:
+        return f"{self.table.path}, row {self.number}"
+
+    def item(self, owners: dict[str, Item | _Row]) -> Item:
+        """Under its identifier if that is its own; else under a free one, which it then owns."""
+        owner = owners.get(_key(self.id))
+        if owner is self:
+            return Item(id=self.id, path=self.path, fault=self.fault)
+        fault = self.fault
+        if owner is not None:
+            other = owner.place if isinstance(owner, _Row) else owner.path
+            fault = fault or str(
+                self.table.error(
+                    self.number,
+                    self.column,
+                    f"{self.id!r} is the identifier of {other} already",
+                    "Give each study its own; upper and lower case count as the same.",
+                )
+            )
+        name = self._free(owners)
+        owners[_key(name)] = self
+        return Item(id=name, path=self.path, fault=fault)
+
+    def _free(self, taken: Mapping[str, Item | _Row]) -> str:
+        name = f"row{self.number}"
+        if self.id and check_id(f"{self.id}_{name}") is None:
+            name = f"{self.id}_{name}"
+        numbered = (f"{name}_{i}" if i > 1 else name for i in count(1))
+        return next(each for each in numbered if _key(each) not in taken)
+
+
+def _key(name: str) -> str:
+    """What must differ: on many disks `A.json` is `a.json`."""
+    return name.casefold()
+
+
+def _distinct(found: Sequence[Item | _Row]) -> list[Item]:
+    """All of them, no two of one identifier, which is that of the first study that has it."""
+    owners: dict[str, Item | _Row] = {}
+    # What cannot give way comes first, so that the order of inputs does not matter.
+    for each in sorted(found, key=lambda each: isinstance(each, _Row)):
+        first = owners.setdefault(_key(each.id), each) if each.id else each
+        if isinstance(each, Item) and first is not each:
             raise InputError(
-                f"{first[item.id]} and {item.path}: both would be written as {item.id!r}. Rename "
+                f"{first.path} and {each.path}: both would be written as {each.id!r}. Rename "
                 "one, give a CSV file with identifiers, or use two runs with different --out."
             )
-        first[item.id] = item.path
-    return items
+    return [each if isinstance(each, Item) else each.item(owners) for each in found]
 
 
 def _named(folder: Path, found: Sequence[Path]) -> list[Item]:
     """Under the names of files; where these are alike, as of `P1/ct.nii.gz` and `P2/ct.nii.gz`,
     with the folders below `folder` before them: `P1_ct`."""
-    times = Counter(study_name(path) for path in found)
+    times = Counter(_key(study_name(path)) for path in found)
     items = []
     for path in found:
         name = study_name(path)
-        above = path.relative_to(folder).parts[:-1] if times[name] > 1 else ()
+        above = path.relative_to(folder).parts[:-1] if times[_key(name)] > 1 else ()
         items.append(_item(path, "_".join([*above, name])))
     return items
 
@@ -111,7 +178,7 @@ def _item(path: Path, name: str | None = None) -> Item:
     return Item(id=name, path=path)
 
 
-def _of_table(path: Path, id_column: str | None) -> list[Item]:
+def _of_table(path: Path, id_column: str | None) -> list[_Row]:
     table = _read(path)
     paths = next((name for name in PATH_COLUMNS if name in table.columns), None)
     if paths is None:
@@ -136,18 +203,25 @@ def _read(path: Path) -> Table:
     return read_table(path, delimiter=delimiter)
 
 
-def _of_row(table: Table, number: int, cells: dict[str, str], paths: str, ids: str | None) -> Item:
-    if not cells[paths]:
-        raise table.error(number, paths, "no path", "Fill it in, or remove the row.")
-    path = table.path.parent / cells[paths]
-    name = study_name(path) if ids is None else study_name(Path(cells[ids]))
-    # An identifier may be a file's name, as in CT-RATE; it may not lead to another folder.
-    problem = check_id(cells[ids] if ids is not None else name) or check_id(name)
-    if problem:
-        raise table.error(
-            number, ids or paths, f"{name!r} {problem}", "Use letters, digits, - and _."
-        )
-    return Item(id=name, path=path)
+def _of_row(table: Table, number: int, cells: dict[str, str], paths: str, ids: str | None) -> _Row:
+    # No file's name has a zero byte, and asking for such a file raises no OSError.
+    given = bool(cells[paths]) and "\0" not in cells[paths]
+    path = table.path.parent / cells[paths] if given else table.path
+    column, faults = ids or paths, []
+    if not given:
+        faults.append(table.error(number, paths, "no path", "Fill it in, or remove the row."))
+    name = ""
+    if given or ids is not None:
+        name = study_name(path) if ids is None else study_name(Path(cells[ids]))
+        # An identifier may be a file's name, as in CT-RATE; it may not lead to another folder.
+        problem = check_id(cells[ids] if ids is not None else name) or check_id(name)
+        if problem:
+            # The cell is not quoted: in a column named by mistake it may be anything.
+            found = f"the identifier {problem}"
+            faults.append(table.error(number, column, found, "Use letters, digits, - and _."))
+            name = ""
+    fault = str(faults[0]) if faults else ""
+    return _Row(id=name, path=path, fault=fault, table=table, number=number, column=column)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ class Plan:
 
     todo: tuple[Item, ...]
 
-    moved: tuple[Result, ...]
-    """Earlier results whose files have another name or time, but the same content."""
+    known: tuple[Result, ...]
+    """Results that need no work: faults of a table's rows, and earlier results whose files have
+    another name or time, but the same content."""
 
     refused: tuple[Result, ...]
     """Studies that cannot be done in this folder, with the reason. Not recorded: what is in the
@@ -52,9 +53,16 @@ def plan_of(
         series: as reports were made with
         retry: also those that failed and have not changed
     """
-    todo, again, refused = [], [], []
+    todo, faults, again, refused = [], [], [], []
     for item in items:
         earlier = found.get(item.id)
+        if item.fault:
+            result = _refusal(item, InputError(item.fault))
+            if earlier is not None and earlier.error is None:
+                refused.append(result)
+            elif earlier != result:
+                faults.append(result)
+            continue
         same = earlier is not None and earlier.signature == item.signature
         if earlier is not None and earlier.error is None and outputs(out, item.id)[0].exists():
             if same:
@@ -70,7 +78,7 @@ def plan_of(
         else:
             todo.append(item)
     moved, others = _compared(again, out, series)
-    return Plan(todo=tuple(todo), moved=tuple(moved), refused=(*refused, *others))
+    return Plan(todo=tuple(todo), known=(*faults, *moved), refused=(*refused, *others))
 
 
 def _compared(

@@ -4,6 +4,7 @@
     OUT/results.csv     the same as a table, written when a run ends
     OUT/errors.csv      `study,error`, of the studies that gave nothing; absent without any
 
+A cell of the tables that spreadsheets would take for a formula has an apostrophe before it.
 A killed run leaves whole lines, and at most one torn one at the end, which the next cuts off.
 """
 
@@ -22,6 +23,7 @@ from uvlm.config import from_dict
 from uvlm.errors import ConfigError
 from uvlm.inference.writer import Outputs
 from uvlm.preprocessing.catalog import write_text
+from uvlm.preprocessing.table import defused
 
 __all__ = [
     "ASIDE",
@@ -57,7 +59,8 @@ class Result:
     """Name of its file or folder."""
 
     signature: str
-    """Hash of names, sizes and times of the input's files."""
+    """Hash of names, sizes and times of the input's files; "" where a table's row names none that
+    can be done."""
 
     report: str | None = None
     """The words of the model, nothing added; flags stand in `flags`."""
@@ -140,7 +143,7 @@ def write_tables(results: Iterable[Result], out: Path) -> None:
         (out / ERRORS).unlink(missing_ok=True)
 
 
-def _cells(result: Result, labels: Sequence[str]) -> list[Any]:
+def _cells(result: Result, labels: Sequence[str]) -> list[str]:
     values = result.probabilities or {}
     return [
         result.id,
@@ -155,10 +158,11 @@ def _cells(result: Result, labels: Sequence[str]) -> list[Any]:
     ]
 
 
-def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _write_csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)
-    writer.writerows(rows)
+    # A carriage return, which `csv` does not quote, would end the row.
+    writer.writerows([defused(cell.replace("\r", "\n")) for cell in row] for row in rows)
     if not path.is_file() or path.read_bytes() != text.getvalue().encode():
         write_text(path, text.getvalue())

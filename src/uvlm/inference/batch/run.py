@@ -120,7 +120,7 @@ def report_studies(
             out.mkdir(parents=True, exist_ok=True)
             held.enter_context(lock(out))
             held.enter_context(stoppable(out))
-            found = read_results(out / RESULTS)
+            found = _found(out, items)
             # Checked again under the lock: another run may have ended meanwhile.
             _remove_leftovers(out, _check_folder(out, identity), found)
         signed = [item.signed() for item in items]
@@ -154,9 +154,11 @@ def _work(
         if plan.todo or not (out / RUN).is_file():
             _write_run(out, identity, [item.id for item in plan.todo])
         with _records(out) as record:
-            for result in plan.moved:
+            for result in plan.known:
                 record(result)
                 found[result.id] = result
+                if result.error is not None:
+                    log.error("%s: %s", result.id, result.error)
             if plan.todo:
                 with Progress(len(plan.todo)) as progress:
 
@@ -172,6 +174,13 @@ def _work(
         with _writing(out):
             _remove_aside(out)
             write_tables(found.values(), out)
+
+
+def _found(out: Path, items: Sequence[Item]) -> dict[str, Result]:
+    """What earlier runs recorded, without rows of a table at fault that are none any more."""
+    now = {item.id for item in items}
+    found = read_results(out / RESULTS)
+    return {name: each for name, each in found.items() if each.signature or name in now}
 
 
 @contextmanager

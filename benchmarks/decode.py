@@ -39,7 +39,7 @@ from torch import Tensor
 from uvlm.inference.generate import generate, generate_batch
 from uvlm.models.config import EncoderConfig, ReportConfig
 from uvlm.models.injection import VisualPlan
-from uvlm.models.low_bit import lower
+from uvlm.models.low_bit import Precision, lower
 from uvlm.models.uvlm import ReportModel
 
 PROMPT = list(range(1000, 1032))
@@ -116,11 +116,11 @@ def narrow_rows(model: ReportModel, plan: VisualPlan, count: int) -> list[Row]:
         "read batched": partial(torch.bmm, grouped, column),
         "read product": lambda: product(row, matrix, None, "none", [], ""),
     }
-    bits = {"fp32": 32, "bf16": 16, "int8": 8}
+    bits: dict[Precision, int] = {"fp32": 32, "bf16": 16, "int8": 8}
     sizes = {name: weight_bytes(model, each) for name, each in bits.items()}
-    models = {"fp32": model, "bf16": copy.deepcopy(model), "int8": copy.deepcopy(model)}
-    lower(models["bf16"].decoder, "bf16")
-    lower(models["int8"].decoder, "int8")
+    models: dict[Precision, ReportModel] = {name: copy.deepcopy(model) for name in bits}
+    for precision, each in models.items():
+        lower(each.decoder, precision)
     eight = VisualPlan(
         prefix=plan.prefix.expand(8, -1, -1),
         per_layer={layer: each.expand(8, -1, -1) for layer, each in plan.per_layer.items()},

@@ -17,7 +17,7 @@ from uvlm.models.config import (
     ReportConfig,
     authors,
 )
-from uvlm.models.decoder import authors_table, rotary_table, rotate
+from uvlm.models.decoder import authors_table, rotate
 from uvlm.models.layout import TokenLayout
 from uvlm.models.uvlm import ReportModel
 
@@ -92,7 +92,7 @@ def test_the_mask_of_a_later_call_is_the_end_of_the_whole() -> None:
 
 
 def test_the_published_table_is_no_rotation() -> None:
-    table = authors_table(rotary_table(301, 64, 10_000.0))
+    table = authors_table(301, 64, 10_000.0)
     assert table.shape == (2, 301, 64)
     x, y = torch.randn(2, 1, 1, 1, 1, 64, generator=torch.Generator().manual_seed(0))
 

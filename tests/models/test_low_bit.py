@@ -64,7 +64,7 @@ def test_products_are_those_of_the_widened_weights(kind, columns: int, rows: int
     narrow = kind(weight)
     found = narrow.product(x)
     expected = F.linear(x.bfloat16().double(), narrow.dense().double())
-    assert found.dtype == x.dtype
+    assert found.dtype == narrow.dtype
     scale = F.linear(x.abs(), weight.abs()).double()
     assert ((found - expected).abs() <= 2 * BF16 * scale).all()
 
@@ -133,7 +133,7 @@ def test_the_cache_and_drafts_leave_the_tokens_as_they_are(precision, width: int
 def test_without_the_processors_own_bfloat16_the_numbers_are_alike(monkeypatch) -> None:
     weight, x = drawn(51, 64), drawn(3, 64, seed=1)
     packed = Weights16(weight).product(x)
-    monkeypatch.setattr(low_bit, "_has_bf16", lambda: False)
+    monkeypatch.setattr(low_bit, "_packs", lambda dtype: False)
     torch.testing.assert_close(Weights16(weight).product(x), packed, atol=0.2, rtol=BF16)
 
 
@@ -165,6 +165,34 @@ def test_a_lowered_decoder_gives_nearly_the_same_logits(precision, width: int) -
         after = model.decode(plan, tokens)
         assert after.dtype == before.dtype
         assert 0 < (after - before).norm() < 0.05 * before.norm()
+
+
+def test_in_32_bits_only_the_order_of_large_matrices_changes(monkeypatch) -> None:
+    torch.manual_seed(0)
+    model = ReportModel(REPORT).eval()
+    tokens = torch.tensor([[7, 8, 9]])
+    with torch.inference_mode():
+        plan = model.visual_plan(random_stages(model.config, 2))
+        before = model.decode(plan, tokens.expand(2, -1))
+        lower(model.decoder, "fp32")
+        assert not any(isinstance(each, LowLinear) for each in model.decoder.modules())
+        monkeypatch.setattr(low_bit, "CACHED", 0)
+        monkeypatch.setattr(low_bit, "_packs", lambda dtype: torch._C._has_mkldnn)
+        lower(model.decoder, "fp32")
+        assert sum(isinstance(each, LowLinear) for each in model.decoder.modules()) == 4 * 5
+        after = model.decode(plan, tokens.expand(2, -1))
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_pass_through_reordered_matrices(monkeypatch) -> None:
+    monkeypatch.setattr(low_bit, "CACHED", 0)
+    monkeypatch.setattr(low_bit, "_packs", lambda dtype: torch._C._has_mkldnn)
+    decoder = Decoder(replace(REPORT.decoder, width=32)).eval()
+    wide, x = decoder.blocks[0].ffn, drawn(2, 3, 32).requires_grad_()
+    expected = torch.autograd.grad(wide(x).square().sum(), x)
+    lower(decoder, "fp32")
+    found = torch.autograd.grad(decoder.blocks[0].ffn(x).square().sum(), x)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

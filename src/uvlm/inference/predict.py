@@ -125,7 +125,7 @@ class Predictor:
                 graph = graph_of(bundle, task, (finest_stage(config, shape),))
                 made = encode_with(graph, device, precision, runtime)
                 self._encoders[self._key(task)] = made
-        if precision != "fp32" and "report" in bundle.modules:
+        if "report" in bundle.modules:
             lower(cast(nn.Module, bundle.modules["report"].decoder), precision)
 
     @torch.inference_mode()

@@ -25,10 +25,10 @@ from uvlm.inference.encoding import Encoded, encode
 from uvlm.models.encoder import Encoder
 from uvlm.models.exporting import EncoderGraph, load_graph, write_graph
 from uvlm.models.lean import LeanEncoder
+from uvlm.models.low_bit import Precision
 
 __all__ = ["Encode", "Precision", "Runtime", "check", "device_named", "encode_with"]
 
-Precision = Literal["fp32", "bf16", "int8"]
 Runtime = Literal["torch", "compile", "openvino", "onnx"]
 Encode = Callable[[Tensor, bool, Collection[int]], Encoded]
 """(volume (1, 1, D, H, W), whether the decoder's tokens are wanted, stages to keep)."""

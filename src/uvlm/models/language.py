@@ -68,6 +68,10 @@ class LanguageDecoder(nn.Module):
         """Hidden states to logits."""
         raise NotImplementedError
 
+    def best(self, h_BTE: Tensor) -> Tensor:
+        """Hidden states to the ids of their largest logits, (B, T)."""
+        return self.head(h_BTE).argmax(dim=-1)
+
     def forward(
         self,
         embeddings_BTE: Tensor,
@@ -80,13 +84,22 @@ class LanguageDecoder(nn.Module):
 
         Visual positions never get logits: nothing is predicted there.
         """
+        return self.head(self.states(embeddings_BTE, layout, plan, cache, logits_at)), cache
+
+    def states(
+        self,
+        embeddings_BTE: Tensor,
+        layout: TokenLayout,
+        plan: VisualPlan | None = None,
+        cache: Any = None,
+        at: LogitsAt = None,
+    ) -> Tensor:
+        """What `forward` makes logits of: states at text positions, (B, T', E) or (n, E)."""
         first_text = max(layout.text.start - (cache.length if cache else 0), 0)
         h_BTE = self.hidden(embeddings_BTE, layout, plan, cache)[:, first_text:]
-        if isinstance(logits_at, Tensor) and logits_at.dtype == torch.bool:
-            h_BTE = h_BTE[logits_at]
-        elif logits_at is not None:
-            h_BTE = h_BTE[:, logits_at]
-        return self.head(h_BTE), cache
+        if isinstance(at, Tensor) and at.dtype == torch.bool:
+            return h_BTE[at]
+        return h_BTE if at is None else h_BTE[:, at]
 
     def check(
         self,

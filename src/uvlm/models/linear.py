@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Linear", "linear"]
+__all__ = ["CACHED", "Linear", "has_onednn", "linear"]
 
 FEW_ROWS = 4
 """Rows up to which the batched product reads a large matrix fastest."""
@@ -45,12 +45,13 @@ def linear(x_nE: Tensor, weight_VE: Tensor, bias_V: Tensor | None = None) -> Ten
         made_nV = _few_rows(x_nE, weight_VE)
         return made_nV if bias_V is None else made_nV + bias_V.to(made_nV.dtype)
     wide = x_nE.dtype == weight_VE.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if wide and (large or rows * weight_VE.numel() >= LARGE) and _has_onednn():
+    if wide and (large or rows * weight_VE.numel() >= LARGE) and has_onednn():
         return torch.as_tensor(_Product.apply(x_nE, weight_VE, bias_V))  # type: ignore[no-untyped-call]
     return F.linear(x_nE, weight_VE, bias_V)
 
 
-def _has_onednn() -> bool:
+def has_onednn() -> bool:
+    """Whether oneDNN's products in 32 bits are the faster ones on this processor."""
     return torch._C._has_mkldnn and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 

@@ -1,27 +1,41 @@
-"""Weights of a decoder in 16 or 8 bits: each token of a report reads all of them from memory.
+"""Weights of a decoder made ready for decoding: each token of a report reads all of them.
 
-Only the weights of matrices shrink, the output matrix included; the numbers between layers keep
-their type, and so do embeddings looked up, norms, biases and low-rank adapters. "int8": symmetric,
-one scale per row of a matrix, so that a weight moves by at most half of its row's largest / 127.
+In 16 or 8 bits only the weights of matrices shrink, the output matrix included; the numbers between
+layers keep their type, and so do embeddings looked up, norms, biases and low-rank adapters. "int8":
+symmetric, one scale per row of a matrix, so that a weight moves by at most half of its row's
+largest / 127. "fp32" keeps every weight; on CPUs, large matrices are stored as they are read
+fastest. All get a shortlist of the output matrix where it pays.
 
 Shapes: n rows, E numbers of a row going in, V coming out.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uvlm.models.decoder import TiedEmbedding
-from uvlm.models.linear import Linear
+from uvlm.models.decoder import Block, TiedEmbedding
+from uvlm.models.linear import CACHED, Linear, has_onednn
 from uvlm.models.pretrained_rows import TokenHead
+from uvlm.models.shortlist import Shortlist, best, worthwhile
 
-__all__ = ["LowBit", "LowEmbedding", "LowLinear", "LowPrecision", "Weights8", "Weights16", "lower"]
+__all__ = [
+    "LowBit",
+    "LowEmbedding",
+    "LowLinear",
+    "LowPrecision",
+    "Precision",
+    "Weights8",
+    "Weights16",
+    "Weights32",
+    "lower",
+]
 
 LowPrecision = Literal["bf16", "int8"]
+Precision = Literal["fp32", "bf16", "int8"]
 
 FEW_ROWS = 16
 """Rows of a study up to which 8-bit weights are multiplied as they are, with so many rows at once;
@@ -34,32 +48,45 @@ ADAPTERS = ("lora_A", "lora_B")
 """Names of low-rank adapters in PEFT: small, and added to what is rounded."""
 
 
-class Weights16:
-    """A matrix (V, E) in bfloat16, on CPUs in the order that oneDNN reads fastest (151,669 x 512,
-    one row: 2.9 against 4.7 ms)."""
+class Packed:
+    """A matrix (V, E), on CPUs in the order that oneDNN reads fastest: 151,669 x 512 in bfloat16,
+    one row: 2.9 against 4.7 ms; 2,048 x 512 in 32 bits, eight rows: 0.12 against 0.18."""
+
+    dtype = torch.float32
 
     def __init__(self, weight_VE: Tensor) -> None:
-        narrow = weight_VE.detach().to(torch.bfloat16)
-        self.packed = narrow.device.type == "cpu" and _has_bf16()
-        self.stored = torch.ops.mkldnn._reorder_linear_weight(narrow, 1) if self.packed else narrow
+        kept = weight_VE.detach().to(self.dtype)
+        self.packed = kept.device.type == "cpu" and _packs(self.dtype)
+        self.stored = torch.ops.mkldnn._reorder_linear_weight(kept, 1) if self.packed else kept
 
     def dense(self) -> Tensor:
-        """(V, E) bfloat16."""
+        """(V, E) of this class's type."""
         return torch.as_tensor(self.stored.to_dense()) if self.packed else self.stored
 
-    def product(self, x_nE: Tensor) -> Tensor:
-        """(..., n, V) of the type of `x_nE`, (..., n, E)."""
-        narrow = x_nE.to(torch.bfloat16)
+    def product(self, x_nE: Tensor, bias_V: Tensor | None = None, *, gelu: bool = False) -> Tensor:
+        """(..., n, V) of this class's type, from `x_nE`, (..., n, E)."""
+        x_nE = x_nE.to(self.dtype)
         if self.packed and not x_nE.requires_grad:  # the product of packed weights has no gradient
-            product = torch.ops.mkldnn._linear_pointwise
-            made = torch.as_tensor(product(narrow, self.stored, None, "none", [], ""))
-        else:
-            made = F.linear(narrow, self.dense())
-        return made.to(x_nE.dtype)
+            product, after = torch.ops.mkldnn._linear_pointwise, "gelu" if gelu else "none"
+            return torch.as_tensor(product(x_nE, self.stored, bias_V, after, [], "none"))
+        made = F.linear(x_nE, self.dense(), None if bias_V is None else bias_V.to(self.dtype))
+        return F.gelu(made) if gelu else made
+
+
+class Weights32(Packed):
+    """In 32 bits."""
+
+
+class Weights16(Packed):
+    """In bfloat16."""
+
+    dtype = torch.bfloat16
 
 
 class Weights8:
     """A matrix (V, E) in 8 bits, `stored`, with a scale per row, `scale` (V,) bfloat16."""
+
+    dtype = torch.bfloat16
 
     def __init__(self, weight_VE: Tensor) -> None:
         wide = weight_VE.detach().float()
@@ -78,8 +105,8 @@ class Weights8:
         """(..., E) float32."""
         return self.stored[ids].float() * self.scale[ids].float()[..., None]
 
-    def product(self, x_nE: Tensor) -> Tensor:
-        """(..., n, V) of the type of `x_nE`, (..., n, E).
+    def product(self, x_nE: Tensor, bias_V: Tensor | None = None, *, gelu: bool = False) -> Tensor:
+        """(..., n, V) bfloat16, or of the bias's type, from `x_nE`, (..., n, E).
 
         How it is computed hangs on n, not on how many studies stand before it: each gets the
         numbers it gets alone.
@@ -94,20 +121,24 @@ class Weights8:
             made = made.view(*x_nE.shape[:-1], -1)
         else:  # 8 bits fit bfloat16 without loss
             made = F.linear(narrow, self.stored.to(torch.bfloat16)) * self.scale
-        return made.to(x_nE.dtype)
+        made = made if bias_V is None else made + bias_V
+        return F.gelu(made) if gelu else made
 
 
-LowBit = Weights16 | Weights8
+LowBit = Weights32 | Weights16 | Weights8
 
 
 class LowLinear(nn.Module):
-    """In the place of a linear layer."""
+    """In the place of a linear layer; `gelu` after it in one go."""
 
-    def __init__(self, layer: nn.Linear, precision: LowPrecision) -> None:
+    def __init__(self, layer: nn.Linear, precision: Precision, gelu: bool = False) -> None:
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weights = _low(layer.weight, precision)
         self.bias = layer.bias
+        self.gelu = gelu
+        self.returns: torch.dtype | None = None
+        """Type of the result, where it is not the input's."""
 
     @property
     def weight(self) -> Tensor:
@@ -115,8 +146,7 @@ class LowLinear(nn.Module):
         return self.weights.dense()
 
     def forward(self, x: Tensor) -> Tensor:
-        made = self.weights.product(x)
-        return made if self.bias is None else made + self.bias
+        return self.weights.product(x, self.bias, gelu=self.gelu).to(self.returns or x.dtype)
 
 
 class LowEmbedding(nn.Module):
@@ -133,6 +163,7 @@ class LowEmbedding(nn.Module):
         # What is packed cannot be looked into.
         packed = isinstance(self.weights, Weights16) and self.weights.packed
         self.table = embedding.weight.detach().to(torch.bfloat16) if packed else None
+        self.shortlist = _shortlist(embedding.weight)
 
     def forward(self, ids: Tensor) -> Tensor:
         if isinstance(self.weights, Weights8):
@@ -142,17 +173,45 @@ class LowEmbedding(nn.Module):
 
     def logits(self, h: Tensor) -> Tensor:
         """(B, T, V), as of `TiedEmbedding`."""
-        return self.weights.product(h)
+        return self.weights.product(h).to(h.dtype)
+
+    def best(self, h: Tensor) -> Tensor:
+        """(B, T), as of `TiedEmbedding`."""
+        return best(self.shortlist, h, self, self.logits)
 
 
-def lower(decoder: nn.Module, precision: LowPrecision) -> None:
-    """Replace the matrices of `decoder` by narrow ones, in place.
+def lower(decoder: nn.Module, precision: Precision) -> None:
+    """Replace the matrices of `decoder` by narrow ones, or by the same in another order, in place.
 
-    For a decoder from scratch and a pretrained one, on the device where it will stay. It can only
-    be used for inference afterwards: neither trained, saved nor moved.
+    For a decoder from scratch and a pretrained one, which "fp32" leaves as it is, on the device
+    where it will stay. It can only be used for inference afterwards: neither trained, saved nor
+    moved.
 
     On a GPU "int8" makes the decoder smaller, not faster: weights are widened at each use.
     """
+    if precision == "fp32":
+        _reorder(decoder)
+    else:
+        _narrow(decoder, precision)
+    for block in decoder.modules():
+        if isinstance(block, Block) and isinstance(block.ffn[0], LowLinear):
+            up, down = block.ffn[0], cast(LowLinear, block.ffn[2])
+            # The activation comes with the product, and what narrows it anyway takes it narrow.
+            up.gelu, up.returns, down.returns = True, up.weights.dtype, block.norm1.weight.dtype
+            block.ffn[1] = nn.Identity()
+    decoder.requires_grad_(False)
+
+
+def _reorder(decoder: nn.Module) -> None:
+    for path, module in list(decoder.named_modules()):
+        if isinstance(module, TiedEmbedding):
+            module.shortlist = _shortlist(module.weight)
+        elif type(module) is Linear and module.weight.numel() >= CACHED and _packs(torch.float32):
+            parent = decoder.get_submodule(path.rpartition(".")[0])
+            setattr(parent, path.rpartition(".")[2], LowLinear(module, "fp32"))
+
+
+def _narrow(decoder: nn.Module, precision: LowPrecision) -> None:
     for path, module in list(decoder.named_modules()):
         name = path.rpartition(".")[2]
         if any(part in ADAPTERS for part in path.split(".")):
@@ -168,7 +227,6 @@ def lower(decoder: nn.Module, precision: LowPrecision) -> None:
             continue
         parent = decoder.get_submodule(path.rpartition(".")[0])
         setattr(parent, name, made)
-    decoder.requires_grad_(False)
 
 
 class _LowHead(LowLinear):
@@ -184,10 +242,17 @@ class _LowHead(LowLinear):
         return super().forward(x).index_copy(-1, self.at, new.to(x.dtype))
 
 
-def _low(weight_VE: Tensor, precision: LowPrecision) -> LowBit:
-    return Weights16(weight_VE) if precision == "bf16" else Weights8(weight_VE)
+def _low(weight_VE: Tensor, precision: Precision) -> LowBit:
+    kinds: dict[Precision, type[LowBit]] = {"fp32": Weights32, "bf16": Weights16, "int8": Weights8}
+    return kinds[precision](weight_VE)
 
 
-def _has_bf16() -> bool:
-    """Whether oneDNN computes in bfloat16 on this processor."""
+def _shortlist(weight_VE: Tensor) -> Shortlist | None:
+    return Shortlist(weight_VE) if worthwhile(weight_VE) else None
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN reads its own order of this type fastest on this processor."""
+    if dtype == torch.float32:
+        return has_onednn()
     return torch._C._has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -45,7 +45,7 @@ def search(
     """Up to `options.beams` texts of each of the `count` studies in `rows`, the best first."""
     studies = [_Study(running=[_Beam()]) for _ in range(count)]
     owners = list(range(count))
-    device = rows.logits_nV.device
+    device = rows.device
     written_nS = torch.empty(count, 0, dtype=torch.long, device=device)
     while owners:
         log_nV = rows.logits_nV.float().log_softmax(dim=-1)

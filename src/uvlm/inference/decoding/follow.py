@@ -49,14 +49,17 @@ def follow(
         rows: one for each of `texts`
         scored: add up log-probabilities
     """
-    device, active = rows.logits_nV.device, list(texts)
+    device, active = rows.device, list(texts)
     written_nS = torch.empty(len(active), 0, dtype=torch.long, device=device)
     drawn = None
     if options.temperature > 0:
         drawn = uniforms([text.seed for text in active], options.max_new_tokens, device)
     for step in range(options.max_new_tokens):
         uniform_n = None if drawn is None else drawn[:, step]
-        tokens_n = select(rows.logits_nV, written_nS, uniform_n, options, ending.eos_id)
+        if options.greedy:
+            tokens_n = rows.best()
+        else:
+            tokens_n = select(rows.logits_nV, written_nS, uniform_n, options, ending.eos_id)
         if scored:
             _score(active, rows.logits_nV, tokens_n)
         for text, token in zip(active, tokens_n.tolist(), strict=True):

@@ -28,8 +28,14 @@ LAST = slice(-1, None)
 class Rows(Protocol):
     """Sequences under way."""
 
-    logits_nV: Tensor
-    """What comes next in each row."""
+    device: torch.device
+
+    @property
+    def logits_nV(self) -> Tensor:
+        """What comes next in each row."""
+
+    def best(self) -> Tensor:
+        """(n,): the most probable token of each row."""
 
     def advance(self, tokens_n: Tensor) -> None:
         """Append one token to each row."""
@@ -71,13 +77,17 @@ def begin(
 class CachedRows:
     """Several prompts about one study share its visual positions: they are computed once."""
 
-    logits_nV: Tensor
+    _last_nE: Tensor
+    """Hidden states of each row's last token."""
+
+    _logits_nV: Tensor | None
+    """Of these, once someone asked."""
 
     def __init__(
         self, model: ReportModel, plan: VisualPlan, prompts: Sequence[Sequence[int]], count: int
     ) -> None:
         self._decoder = model.decoder
-        self._plan, self._device = plan, plan.prefix.device
+        self._plan, self.device = plan, plan.prefix.device
         lengths = [len(prompt) for prompt in prompts]
         self._num_text = longest = max(lengths)
         self._prompts = None
@@ -99,8 +109,17 @@ class CachedRows:
             embeddings_BLE, seen = self._decoder.embedding(tokens_BT), None
         at: Tensor | slice = LAST
         if self._prompts is not None:
-            at = torch.arange(longest, device=self._device) == self._prompts.lengths_B[:, None] - 1
+            at = torch.arange(longest, device=self.device) == self._prompts.lengths_B[:, None] - 1
         self._read(embeddings_BLE, seen, at)
+
+    @property
+    def logits_nV(self) -> Tensor:
+        if self._logits_nV is None:
+            self._logits_nV = torch.as_tensor(self._decoder.head(self._last_nE[:, None]))[:, 0]
+        return self._logits_nV
+
+    def best(self) -> Tensor:
+        return torch.as_tensor(self._decoder.best(self._last_nE[:, None]))[:, 0]
 
     def advance(self, tokens_n: Tensor) -> None:
         self._num_text += 1
@@ -111,17 +130,17 @@ class CachedRows:
             return
         chosen_n, self._count = self._tensor(chosen), len(chosen)
         self._cache.choose(chosen_n, self._given if alike else 0)
-        self.logits_nV = self.logits_nV[chosen_n]
+        self._last_nE, self._logits_nV = self._last_nE[chosen_n], None
         if self._prompts is not None:
             self._prompts = self._prompts.rows(chosen_n)
 
     def _read(self, embeddings_nTE: Tensor, plan: VisualPlan | None, at: Tensor | slice) -> None:
         layout = self._plan.layout(self._num_text, self._prompts)
-        logits, _ = self._decoder(embeddings_nTE, layout, plan, self._cache, at)
-        self.logits_nV = logits.flatten(0, -2)
+        states = self._decoder.states(embeddings_nTE, layout, plan, self._cache, at)
+        self._last_nE, self._logits_nV = states.flatten(0, -2), None
 
     def _tensor(self, values: Sequence[object]) -> Tensor:
-        return torch.tensor(values, device=self._device)
+        return torch.tensor(values, device=self.device)
 
 
 class UncachedRows:
@@ -132,12 +151,15 @@ class UncachedRows:
     def __init__(
         self, model: ReportModel, plan: VisualPlan, prompts: Sequence[Sequence[int]]
     ) -> None:
-        self._model = model
+        self._model, self.device = model, plan.prefix.device
         shared = len(plan.prefix) == 1
         self._rows = [
             (plan.rows([0 if shared else row]), list(ids)) for row, ids in enumerate(prompts)
         ]
         self._read()
+
+    def best(self) -> Tensor:
+        return self.logits_nV.argmax(dim=-1)
 
     def advance(self, tokens_n: Tensor) -> None:
         pairs = zip(self._rows, tokens_n.tolist(), strict=True)

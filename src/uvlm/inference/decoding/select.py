@@ -74,8 +74,6 @@ def select(
     eos_id: int,
 ) -> Tensor:
     """The next token of each row: drawn with `uniform_n`, else the most probable; (n,)."""
-    if options.greedy:
-        return logits_nV.argmax(dim=-1)
     scores_nV = ruled(logits_nV.float(), written_nS, options, eos_id)
     if uniform_n is None:
         return scores_nV.argmax(dim=-1)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from uvlm.models.injection import VisualPlan
-from uvlm.models.low_bit import LowEmbedding, LowLinear
+from uvlm.models.low_bit import LowEmbedding, LowLinear, Weights32
 from uvlm.models.uvlm import ReportModel
 
 __all__ = ["NARROW", "WIDE", "Proposer", "Steps", "pays", "speculate"]
@@ -177,6 +177,7 @@ def pays(decoder: nn.Module) -> bool:
 def _tolerance(decoder: nn.Module) -> float:
     """Of the largest logit, by the fewest bits anything is computed in."""
     narrow = torch.get_float32_matmul_precision() != "highest"
-    narrow = narrow or any(isinstance(each, LowEmbedding | LowLinear) for each in decoder.modules())
+    low = [each for each in decoder.modules() if isinstance(each, LowEmbedding | LowLinear)]
+    narrow = narrow or any(not isinstance(each.weights, Weights32) for each in low)
     narrow = narrow or any(each.itemsize < 4 for each in {p.dtype for p in decoder.parameters()})
     return NARROW if narrow else WIDE

@@ -4,7 +4,8 @@ PyTorch's own sums a channel's voxels one after another in 32 bits where channel
 96x128x128 its results are off by 5e-4 of the largest value, at 192x256x256 by more. Here moments
 are taken over parts of a volume and put together in 64 bits.
 
-Shapes: B batch, C channels, D H W voxels along z y x, N voxels of a part.
+Shapes: B batch, C channels, D H W voxels along z y x, N voxels of a part,
+K voxels of a row.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ from torch import Tensor, nn
 
 __all__ = ["InstanceNorm", "Moments"]
 
+WIDTH = 2**10
+"""Numbers of a row, of as many voxels beside each other as fit: rows of 32 take a fourth longer,
+and those that fill the first level of the cache half as long again."""
+
 ROWS = 2**14
-"""Voxels summed at once."""
+"""Rows summed at once. More lose digits; with fewer, threads wait for each other more often, which
+on a processor that others use too takes many times longer than the sums themselves."""
 
 
 class Moments:
@@ -25,20 +31,27 @@ class Moments:
 
     def __init__(self) -> None:
         self._parts: list[tuple[int, Tensor, Tensor]] = []
+        """Rows summed; (K, C) means and variances, one for each of the K voxels of a row."""
 
     def add(self, slab_DHWC: Tensor) -> None:
-        rows_NC = slab_DHWC.reshape(-1, slab_DHWC.shape[-1])
-        for rows in torch.split(rows_NC, ROWS):
-            as_map_1CN11 = rows[None, None, None].permute(0, 4, 1, 2, 3)
-            mean, variance = torch.ops.aten.batch_norm_update_stats(as_map_1CN11, None, None, 0.0)
-            self._parts.append((len(rows), mean.double(), variance.double()))
+        C = slab_DHWC.shape[-1]
+        voxels_NC = slab_DHWC.reshape(-1, C)
+        K = min(max(1, WIDTH // C), len(voxels_NC))
+        whole = len(voxels_NC) // K * K
+        for rows in torch.split(voxels_NC[:whole].reshape(-1, K * C), ROWS):
+            mean, variance = _row_moments(rows)
+            self._parts.append((len(rows), mean.view(K, C), variance.view(K, C)))
+        if whole < len(voxels_NC):
+            rest = voxels_NC[whole:].to(torch.float64, copy=True)
+            self._parts.append((1, rest, torch.zeros_like(rest)))
 
     def together(self) -> tuple[Tensor, Tensor]:
         """(C,) mean and (C,) variance, float64."""
-        sizes = torch.tensor([size for size, _, _ in self._parts], dtype=torch.float64)
+        counts = [n for n, of_K, _ in self._parts for _ in of_K]
+        sizes = torch.tensor(counts, dtype=torch.float64)
         shares = (sizes / sizes.sum())[:, None]
-        means = torch.stack([mean for _, mean, _ in self._parts])
-        variances = torch.stack([variance for _, _, variance in self._parts])
+        means = torch.cat([mean for _, mean, _ in self._parts])
+        variances = torch.cat([variance for _, _, variance in self._parts])
         mean = (shares * means).sum(0)
         return mean, (shares * (variances + (means - mean).square())).sum(0)
 
@@ -81,7 +94,9 @@ class _Normalise(torch.autograd.Function):
         scale_BC = weight_C.double() * rstd_BC
         shift_BC = bias_C.double() - mean_BC * scale_BC
         kind = x_BCDHW.dtype
-        ctx.save_for_backward(x_BCDHW, weight_C, mean_BC.to(kind), rstd_BC.to(kind))
+        ctx.save_for_backward(
+            x_BCDHW, weight_C, *(t.to(weight_C.dtype) for t in (mean_BC, rstd_BC))
+        )
         scale, shift = (t.to(kind)[:, :, None, None, None] for t in (scale_BC, shift_BC))
         return torch.addcmul(shift, x_BCDHW, scale)
 
@@ -102,3 +117,14 @@ def _moments(x_CDHW: Tensor) -> tuple[Tensor, Tensor]:
     moments = Moments()
     moments.add(x_CDHW.permute(1, 2, 3, 0))
     return moments.together()
+
+
+def _row_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each column, float64."""
+    as_map = rows[None, None, None].permute(0, 4, 1, 2, 3)
+    running: Tensor | None = None
+    if rows.dtype in (torch.bfloat16, torch.float16):
+        # The results have the type of the running moments; without these, that of the rows.
+        running = torch.zeros(rows.shape[1])
+    mean, variance = torch.ops.aten.batch_norm_update_stats(as_map, running, running, 0.0)
+    return mean.double(), variance.double()

@@ -114,17 +114,35 @@ class Forced(nn.Module):
         self.embedding, self.new_cache = decoder.embedding, decoder.new_cache
         self.config, self.positions = decoder.config, decoder.positions
         self.text: Sequence[int] = ()
+        self.next: Sequence[int] = ()
+
+    def states(
+        self, embeddings: Tensor, layout: Any, plan: Any = None, cache: Any = None, at: Any = None
+    ) -> Tensor:
+        made: Tensor = self.decoder.states(embeddings, layout, plan, cache, at)
+        first = layout.num_text - made.shape[1] + 1 - self.num_prompt
+        self.next = self.text[first : first + made.shape[1]]
+        return made
+
+    def head(self, states: Tensor) -> Tensor:
+        logits: Tensor = self.decoder.head(states)
+        for row, token in enumerate(self.next):
+            logits[:, row, token] += 1000
+        return logits
+
+    def ranked(self, states: Tensor, tolerance: float = 0.0) -> tuple[Tensor, Tensor]:
+        found, near = self.decoder.ranked(states, tolerance)
+        for row, token in enumerate(self.next):
+            found[:, row], near[:, row] = token, False
+        return found, near
+
+    def best(self, states: Tensor) -> Tensor:
+        return self.ranked(states)[0]
 
     def forward(
         self, embeddings: Tensor, layout: Any, plan: Any = None, cache: Any = None, at: Any = None
     ) -> tuple[Tensor, Any]:
-        logits, cache = self.decoder(embeddings, layout, plan, cache, at)
-        rows = logits.shape[1]
-        first = layout.num_text - rows + 1 - self.num_prompt
-        for row in range(rows):
-            if first + row < len(self.text):
-                logits[:, row, self.text[first + row]] += 1000
-        return logits, cache
+        return self.head(self.states(embeddings, layout, plan, cache, at)), cache
 
 
 def forced_row(demo: Demo, model: ReportModel, plan: VisualPlan, prompt: list[int]) -> Row:

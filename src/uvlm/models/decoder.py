@@ -18,7 +18,7 @@ from uvlm.models.injection import VisualPlan
 from uvlm.models.language import LanguageDecoder
 from uvlm.models.layout import TokenLayout
 from uvlm.models.linear import Linear, linear
-from uvlm.models.shortlist import Shortlist, best
+from uvlm.models.shortlist import Ranked, Shortlist, ranked
 
 __all__ = ["Decoder", "KVCache", "authors_table", "rotary_table", "rotate"]
 
@@ -204,9 +204,9 @@ class TiedEmbedding(nn.Embedding):
         """(B, T, V): how well each entry agrees with the hidden states."""
         return linear(h_BTE, self.weight)
 
-    def best(self, h_BTE: Tensor) -> Tensor:
-        """(B, T): the entry that agrees best; sooner than by `logits` if there is a shortlist."""
-        return best(self.shortlist, h_BTE, self, self.logits)
+    def ranked(self, h_BTE: Tensor, tolerance: float) -> Ranked | None:
+        """As `LanguageDecoder.ranked`; None without a shortlist that can tell."""
+        return ranked(self.shortlist, h_BTE, self, tolerance)
 
 
 class Decoder(LanguageDecoder):
@@ -240,8 +240,9 @@ class Decoder(LanguageDecoder):
         """Hidden states to logits."""
         return self.embedding.logits(self.norm(h_BTE))
 
-    def best(self, h_BTE: Tensor) -> Tensor:
-        return self.embedding.best(self.norm(h_BTE))
+    def ranked(self, h_BTE: Tensor, tolerance: float = 0.0) -> Ranked:
+        found: Ranked | None = self.embedding.ranked(self.norm(h_BTE), tolerance)
+        return super().ranked(h_BTE, tolerance) if found is None else found
 
     def hidden(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from uvlm.models.config import DecoderConfig, PretrainedConfig
 from uvlm.models.injection import VisualPlan
 from uvlm.models.layout import TokenLayout
+from uvlm.models.shortlist import Ranked
 
 __all__ = ["Cache", "LanguageDecoder", "LogitsAt"]
 
@@ -68,9 +69,22 @@ class LanguageDecoder(nn.Module):
         """Hidden states to logits."""
         raise NotImplementedError
 
+    def ranked(self, h_BTE: Tensor, tolerance: float = 0.0) -> Ranked:
+        """Hidden states to the ids of their largest logits, (B, T), and whether the second largest
+        is within `tolerance` times the largest absolute logit of it, (B, T)."""
+        logits_BTV = self.head(h_BTE)
+        best_BT1 = logits_BTV.argmax(dim=-1, keepdim=True)
+        if not tolerance:
+            return best_BT1[..., 0], torch.ones_like(best_BT1[..., 0], dtype=torch.bool)
+        first_BT = logits_BTV.gather(-1, best_BT1)[..., 0].float()
+        second_BT = logits_BTV.scatter(-1, best_BT1, -torch.inf).amax(dim=-1).float()
+        largest_BT = torch.maximum(first_BT.abs(), logits_BTV.amin(dim=-1).float().abs())
+        # Turned round, so that a margin that is no number counts as near.
+        return best_BT1[..., 0], ~(first_BT - second_BT > tolerance * largest_BT)
+
     def best(self, h_BTE: Tensor) -> Tensor:
         """Hidden states to the ids of their largest logits, (B, T)."""
-        return self.head(h_BTE).argmax(dim=-1)
+        return self.ranked(h_BTE)[0]
 
     def forward(
         self,

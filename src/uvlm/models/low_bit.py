@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from uvlm.models.decoder import Block, TiedEmbedding
 from uvlm.models.linear import CACHED, Linear, has_onednn
 from uvlm.models.pretrained_rows import TokenHead
-from uvlm.models.shortlist import Shortlist, best, worthwhile
+from uvlm.models.shortlist import Ranked, Shortlist, ranked, worthwhile
 
 __all__ = [
     "LowBit",
@@ -175,9 +175,9 @@ class LowEmbedding(nn.Module):
         """(B, T, V), as of `TiedEmbedding`."""
         return self.weights.product(h).to(h.dtype)
 
-    def best(self, h: Tensor) -> Tensor:
-        """(B, T), as of `TiedEmbedding`."""
-        return best(self.shortlist, h, self, self.logits)
+    def ranked(self, h: Tensor, tolerance: float) -> Ranked | None:
+        """As of `TiedEmbedding`."""
+        return ranked(self.shortlist, h, self, tolerance)
 
 
 def lower(decoder: nn.Module, precision: Precision) -> None:

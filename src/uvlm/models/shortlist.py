@@ -20,7 +20,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Shortlist", "best", "worthwhile"]
+__all__ = ["Ranked", "Shortlist", "ranked", "worthwhile"]
+
+Rows = Callable[[Tensor], Tensor]
+
+Ranked = tuple[Tensor, Tensor]
+"""Best token of each row, and whether another is nearly as good."""
 
 LARGE = 2**24
 """Numbers of a matrix from which the detour pays."""
@@ -61,11 +66,13 @@ class Shortlist:
             whole = (weight_VE[part].detach().float() / scale[:, None]).round_()
             whole_VE[part] = whole
             self.reach_V[part] = scale * whole.abs().sum(dim=1)
+        self.widest = float(self.scale_V.amax()), float(self.reach_V.amax())
         self.packed = torch.ops.onednn.qlinear_prepack(whole_VE, [1, whole_VE.shape[1]])
         self.zeros_V = torch.zeros(len(whole_VE), dtype=torch.long)
 
-    def best(self, h_nE: Tensor, rows: Callable[[Tensor], Tensor]) -> Tensor | None:
-        """(n,): the token with the largest logit, the first of equals.
+    def ranked(self, h_nE: Tensor, rows: Rows, tolerance: float = 0.0) -> Ranked | None:
+        """(n,): the token with the largest logit, the first of equals; and whether another is as
+        near to it as `tolerance` times the largest absolute logit, or might be.
 
         Args:
             rows: gives those of the matrix itself, (m, E), by their indices (m,)
@@ -74,24 +81,35 @@ class Shortlist:
             None where the bound leaves too many candidates, or the states are no numbers.
         """
         h_nE = h_nE.float()
-        candidates_m = self.candidates(h_nE) if len(h_nE) <= MOST_ROWS else None
-        if candidates_m is None:
+        found = self.candidates(h_nE, tolerance) if len(h_nE) <= MOST_ROWS else None
+        if found is None:
             return None
-        return candidates_m[(h_nE @ rows(candidates_m).float().T).argmax(dim=1)]
+        candidates_m, gap_n = found
+        logits_nm = h_nE @ rows(candidates_m).float().T
+        best_n1 = logits_nm.argmax(dim=1, keepdim=True)
+        second_n = logits_nm.scatter(1, best_n1, -torch.inf).amax(dim=1)
+        near_n = ~(logits_nm.gather(1, best_n1)[:, 0] - second_n > gap_n)
+        return candidates_m[best_n1[:, 0]], near_n
 
-    def candidates(self, h_nE: Tensor) -> Tensor | None:
-        """(m,) ascending: tokens that may be the best of any row."""
+    def candidates(self, h_nE: Tensor, tolerance: float = 0.0) -> tuple[Tensor, Tensor] | None:
+        """(m,) ascending: tokens that may be the best of any row, or less than its gap below; and
+        these gaps, (n,)."""
         step = float(h_nE.abs().amax()) / 127
         if not 0 < step < torch.inf:
             return None
         guess_nV = self._estimate(h_nE, step)
-        first_n1 = guess_nV.argmax(dim=1, keepdim=True)
-        slack = SLACK * max(abs(float(end)) for end in torch.aminmax(guess_nV))
+        low_n1, high_n1 = torch.aminmax(guess_nV, dim=1, keepdim=True)
+        most_n1 = torch.maximum(-low_n1, high_n1)
+        slack = SLACK * float(most_n1.amax())
         half_n1 = h_nE.abs().sum(dim=1, keepdim=True) / 2
         margin_nV = torch.addcmul(self.reach_V * (step / 2) + slack, self.scale_V, half_n1)
-        floor_n1 = guess_nV.gather(1, first_n1) - margin_nV.gather(1, first_n1)
+        widest_n1 = self.widest[0] * half_n1 + self.widest[1] * step / 2 + slack
+        gap_n1 = tolerance * (most_n1 + widest_n1)
+        first_n1 = guess_nV.argmax(dim=1, keepdim=True)
+        floor_n1 = high_n1 - margin_nV.gather(1, first_n1) - gap_n1
         candidates_m = (margin_nV.add_(guess_nV) >= floor_n1).any(dim=0).nonzero()[:, 0]
-        return candidates_m if 0 < len(candidates_m) * MOST <= len(self.scale_V) else None
+        few = 0 < len(candidates_m) * MOST <= len(self.scale_V)
+        return (candidates_m, gap_n1[:, 0]) if few else None
 
     def _estimate(self, h_nE: Tensor, step: float) -> Tensor:
         """(n, V): s t q c. Whole numbers of 8 bits with a zero point of 128."""
@@ -104,12 +122,12 @@ class Shortlist:
         return torch.as_tensor(made)
 
 
-def best(
-    shortlist: Shortlist | None,
-    h_BTE: Tensor,
-    rows: Callable[[Tensor], Tensor],
-    logits: Callable[[Tensor], Tensor],
-) -> Tensor:
-    """(B, T): where `logits` are largest, by the shortlist if there is one that can tell."""
-    best_n = shortlist.best(h_BTE.flatten(0, -2), rows) if shortlist else None
-    return logits(h_BTE).argmax(dim=-1) if best_n is None else best_n.view(h_BTE.shape[:-1])
+def ranked(
+    shortlist: Shortlist | None, h_BTE: Tensor, rows: Rows, tolerance: float
+) -> Ranked | None:
+    """`Shortlist.ranked` of (B, T); None without one."""
+    found = shortlist.ranked(h_BTE.flatten(0, -2), rows, tolerance) if shortlist else None
+    if found is None:
+        return None
+    best_n, near_n = found
+    return best_n.view(h_BTE.shape[:-1]), near_n.view(h_BTE.shape[:-1])

@@ -5,7 +5,7 @@ tokens are those of greedy decoding, token by token. Several rows at once are ro
 one, so where the two best logits are closer than rounding could move them, everything since the
 last such place is read again token by token, as greedy decoding does, and that decides.
 
-Shapes: n tokens of a call, V vocabulary.
+Shapes: n tokens of a call, E width.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ class _Reading:
         self.cache = self.decoder.new_cache(1, len(layout))
         prompt_1T = torch.tensor([list(prompt_ids)], device=self.device)
         embeddings, layout = model.embed(plan, prompt_1T)
-        logits_11V, _ = self.decoder(embeddings, layout, plan, self.cache, LAST)
+        last_11E = self.decoder.states(embeddings, layout, plan, self.cache, LAST)
         self.start = len(layout)
-        self.first = int(logits_11V.argmax())
+        self.first = int(self.decoder.best(last_11E))
 
     def verify(self, written: list[int], proposed: list[int], eos_id: int) -> tuple[int, int]:
         """Read the last of `written` and all `proposed` and put those that hold behind `written`.
@@ -123,9 +123,9 @@ class _Reading:
             the token that follows them, and how many held
         """
         before = len(written)
-        logits_nV = self._read([*written[-1:], *proposed], before + len(proposed))
-        best_n = logits_nV.argmax(dim=-1)
-        best = best_n.tolist()
+        states_1nE = self._read([*written[-1:], *proposed], before + len(proposed))
+        best_1n, near_1n = self.decoder.ranked(states_1nE, self.tolerance)
+        best: list[int] = best_1n[0].tolist()
         held = 0
         while held < len(proposed) and proposed[held] == best[held] != eos_id:
             held += 1
@@ -133,7 +133,7 @@ class _Reading:
         if not proposed and self.single == before - 1:
             self.single = before
             return best[0], 0
-        near = self._near_ties(logits_nV[: held + 1], best_n[: held + 1])
+        near: list[bool] = near_1n[0, : held + 1].tolist()
         sure = near.index(True) if True in near else None
         held = held if sure is None else sure
         written += proposed[:held]
@@ -142,30 +142,21 @@ class _Reading:
         return (best[held] if sure is None else self._again(written)), held
 
     def _read(self, tokens: list[int], report_length: int) -> Tensor:
-        """(n, V): logits after each of `tokens`, the last of a report so long."""
+        """(1, n, E): states after each of `tokens`, the last of a report so long."""
         self.steps.calls += 1
         tokens_1n = torch.tensor([tokens], device=self.device)
         layout = self.plan.layout(self.num_prompt + report_length)
-        logits_1nV, _ = self.decoder(self.decoder.embedding(tokens_1n), layout, None, self.cache)
-        return torch.as_tensor(logits_1nV[0])
-
-    def _near_ties(self, logits_nV: Tensor, best_n: Tensor) -> list[bool]:
-        at = best_n[:, None]
-        first_n = logits_nV.gather(1, at)[:, 0].float()
-        second_n = logits_nV.scatter(1, at, -torch.inf).amax(dim=-1).float()
-        largest_n = torch.maximum(first_n.abs(), logits_nV.amin(dim=-1).float().abs())
-        # Turned round, so that a margin that is no number counts as near.
-        near: list[bool] = (~(first_n - second_n > self.tolerance * largest_n)).tolist()
-        return near
+        made = self.decoder.states(self.decoder.embedding(tokens_1n), layout, None, self.cache)
+        return torch.as_tensor(made)
 
     def _again(self, written: list[int]) -> int:
         """The token after `written` as greedy decoding finds it, the cache being as it has it."""
         self.cache.crop(self.start + self.single)
         self.steps.replayed += len(written) - self.single
         for length in range(self.single + 1, len(written) + 1):
-            logits_1V = self._read(written[length - 1 : length], length)
+            last_11E = self._read(written[length - 1 : length], length)
         self.single = len(written)
-        return int(logits_1V.argmax())
+        return int(self.decoder.best(last_11E))
 
 
 def pays(decoder: nn.Module) -> bool:

@@ -57,7 +57,7 @@ class Packed:
     def __init__(self, weight_VE: Tensor) -> None:
         kept = weight_VE.detach().to(self.dtype)
         self.packed = kept.device.type == "cpu" and _packs(self.dtype)
-        self.stored = torch.ops.mkldnn._reorder_linear_weight(kept, 1) if self.packed else kept
+        self.stored = torch.ops.mkldnn._reorder_linear_weight(kept) if self.packed else kept
 
     def dense(self) -> Tensor:
         """(V, E) of this class's type."""

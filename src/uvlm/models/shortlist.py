@@ -3,7 +3,7 @@
 Greedy decoding asks which logit is the largest, not what they all are. A copy of the matrix in 8
 bits gives each logit up to a bound that can be proved; only tokens that may still be the largest
 are computed from the matrix itself. Usually these are some dozens of 151,669, and a quarter of the
-memory is read: 2.1 ms instead of 7 for one row of 512 numbers in 32 bits.
+memory is read: 2.0 ms instead of 8.3 for one row of 512 numbers in 32 bits.
 
 With w = s q + e, |e| <= s / 2 for each number of a row of the matrix, and h = t c + f, |f| <= t / 2
 for a hidden state, where q and c are whole numbers of 8 bits:
@@ -98,16 +98,19 @@ class Shortlist:
         if not 0 < step < torch.inf:
             return None
         guess_nV = self._estimate(h_nE, step)
-        low_n1, high_n1 = torch.aminmax(guess_nV, dim=1, keepdim=True)
+        # Both at once, per row, take PyTorch ten times as long.
+        low_n1, high_n1 = guess_nV.amin(1, keepdim=True), guess_nV.amax(1, keepdim=True)
         most_n1 = torch.maximum(-low_n1, high_n1)
         slack = SLACK * float(most_n1.amax())
         half_n1 = h_nE.abs().sum(dim=1, keepdim=True) / 2
-        margin_nV = torch.addcmul(self.reach_V * (step / 2) + slack, self.scale_V, half_n1)
         widest_n1 = self.widest[0] * half_n1 + self.widest[1] * step / 2 + slack
         gap_n1 = tolerance * (most_n1 + widest_n1)
-        first_n1 = guess_nV.argmax(dim=1, keepdim=True)
-        floor_n1 = high_n1 - margin_nV.gather(1, first_n1) - gap_n1
-        candidates_m = (margin_nV.add_(guess_nV) >= floor_n1).any(dim=0).nonzero()[:, 0]
+        # Of some token the logit is no lower than this; of all others none need be looked at that
+        # stay below it by their own bound.
+        floor_n1 = high_n1 - widest_n1 - gap_n1
+        above_nV = guess_nV.sub_(floor_n1).addcmul_(self.scale_V, half_n1)
+        bound_V = self.reach_V * (step / 2) + slack
+        candidates_m = (above_nV.amax(dim=0).add_(bound_V) >= 0).nonzero()[:, 0]
         few = 0 < len(candidates_m) * MOST <= len(self.scale_V)
         return (candidates_m, gap_n1[:, 0]) if few else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uvlm.config import config_hash, from_dict, to_dict
+from uvlm.config import LATER, config_hash, from_dict, to_dict
 from uvlm.errors import ConfigError
 
 
@@ -90,3 +90,15 @@ def test_what_does_not_fit_is_refused_with_its_place(values, message):
 def test_a_whole_number_is_a_fraction_too():
     rate = from_dict(Part, {"rate": 1}).rate
     assert (rate, type(rate)) == (1.0, float)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown(Part):
+    crop: bool = field(default=False, metadata=LATER)
+
+
+def test_a_later_field_is_left_out_while_it_has_its_default():
+    assert config_hash(Grown()) == config_hash(Part())
+    assert from_dict(Grown, to_dict(Part())) == Grown()
+    assert config_hash(Grown(crop=True)) != config_hash(Part())
+    assert from_dict(Grown, to_dict(Grown(crop=True))) == Grown(crop=True)

@@ -17,15 +17,27 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from uvlm.errors import ConfigError
 
-__all__ = ["config_hash", "from_dict", "to_dict"]
+__all__ = ["LATER", "config_hash", "from_dict", "to_dict"]
 
 T = TypeVar("T")
+
+LATER: Mapping[str, Any] = types.MappingProxyType({"later": True})
+"""Metadata of a field that was added when files without it existed: while it has its default it is
+not written, so that what is as before has the hash it had, and older versions read it.
+
+    foreground: bool = field(default=False, metadata=LATER)
+"""
 
 
 def to_dict(config: Any) -> Any:
     """Dataclasses to dictionaries, tuples to lists, paths to strings: ready for JSON."""
     if dataclasses.is_dataclass(config):
-        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        values = {f: getattr(config, f.name) for f in dataclasses.fields(config)}
+        return {
+            f.name: to_dict(value)
+            for f, value in values.items()
+            if not (f.metadata.get("later") and value == f.default)
+        }
     if isinstance(config, Mapping):
         return {str(key): to_dict(value) for key, value in config.items()}
     if isinstance(config, (list, tuple)):
@@ -85,14 +97,22 @@ def _build_union(hint: Any, value: Any, where: str) -> Any:
     options = get_args(hint)
     if value is None and type(None) in options:
         return None
-    errors: list[ConfigError] = []
+    errors: list[tuple[int, ConfigError]] = []
     for option in options:
         if option is not type(None):
             try:
                 return _build(option, value, where)
             except ConfigError as error:
-                errors.append(error)
-    raise errors[-1]
+                errors.append((_keys_known(option, value), error))
+    # The one that was meant, by its keys.
+    most = max(known for known, _ in errors)
+    raise next(error for known, error in reversed(errors) if known == most)
+
+
+def _keys_known(option: Any, value: Any) -> int:
+    if not dataclasses.is_dataclass(option) or not isinstance(value, Mapping):
+        return 0
+    return len({f.name for f in dataclasses.fields(option)} & value.keys())
 
 
 def _build_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

@@ -95,3 +95,25 @@ def test_a_larger_volume_is_cropped_to_the_centre():
 def test_mirroring_left_and_right_is_refused():
     with pytest.raises(ConfigError, match="left and right"):
         AugmentConfig(mirror=(2,))
+
+
+def test_features_of_slices_turn_over_with_the_volume_and_only_then():
+    heights = torch.arange(PATCH[0], dtype=torch.float32)
+    volume = heights.reshape(1, -1, 1, 1).expand(1, *PATCH).contiguous()
+    augment = Augmenter(AugmentConfig(spatial=False, intensity=False, mirror=(0, 1)), PATCH)
+    seen = set()
+    for seed in range(40):
+        out, _, slices = augment.with_slices(volume.clone(), None, heights[:, None], seed)
+        assert slices is not None
+        assert torch.equal(out[0, :, 0, 0], slices[:, 0])
+        seen.add(slices[0, 0].item())
+    assert seen == {0.0, PATCH[0] - 1.0}
+
+
+def test_slices_leave_the_volume_as_it_would_be_without():
+    augment = Augmenter(ALL, PATCH)
+    for seed in range(20):
+        out, _, slices = augment.with_slices(image(), None, torch.ones(4, 2), seed)
+        assert torch.equal(out, augment(image(), None, seed)[0])
+        assert slices is not None
+        assert torch.equal(slices, torch.ones(4, 2))

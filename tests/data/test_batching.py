@@ -162,3 +162,20 @@ def test_bucketing_goes_by_the_length_of_the_reports():
     lengths = sampler(data={"bucket": True}).lengths
     assert lengths is not None
     assert lengths.tolist() == LENGTHS
+
+
+def test_texts_of_a_text_encoder_are_padded_and_masked_by_their_length():
+    samples = [
+        {"series_id": name, "text": torch.tensor(ids), "group": torch.tensor(group)}
+        for name, ids, group in (("a", [1, 9, 2], -(2**62)), ("b", [1, 9], 5))
+    ]
+    batch = collate(samples, pad_id=9)
+    assert batch["text"].tolist() == [[1, 9, 2], [1, 9, 9]]
+    assert batch["text_mask"].tolist() == [[True, True, True], [True, True, False]]
+    assert batch["group"].tolist() == [-(2**62), 5]
+    assert batch["text_mask"].dtype == torch.bool
+
+
+def test_features_of_slices_are_stacked():
+    samples = [{"series_id": name, "slices": torch.ones(3, 2)} for name in ("a", "b")]
+    assert collate(samples, pad_id=0)["slices"].shape == (2, 3, 2)

@@ -128,3 +128,49 @@ def test_too_few_studies_to_divide_are_refused(catalog):
     write_catalog(replace(whole, rows=whole.rows[:1]))
     with pytest.raises(CatalogError, match="left for training"):
         load_studies(config(catalog), ())
+
+
+def ask(catalog: Path, *series: str, answers: tuple[str, ...] = ("right lung",)) -> None:
+    lines = ["series_id,type,anatomy,finding,answers"]
+    cell = json.dumps(list(answers)).replace('"', '""')
+    lines += [f'{name},location,,nodule,"{cell}"' for name in series]
+    (catalog.parent / "vqa.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_studies_without_a_question_are_left_out_after_the_division(catalog, caplog):
+    whole = load_studies(config(catalog), ())
+    asked = [whole.train[0].series_id, whole.train[1].series_id, whole.val[0].series_id]
+    ask(catalog, asked[2], *asked)
+    studies = load_studies(config(catalog), ("question",))
+    assert [row.series_id for row in studies.train] == asked[:2]
+    assert [row.series_id for row in studies.val] == asked[2:]
+    assert [len(studies.questions[name]) for name in asked] == [1, 1, 2]
+    assert studies.questions[asked[0]][0].answers == ("right lung",)
+    assert "left out: 7 of 10 series have no question" in caplog.text
+
+
+def test_held_out_questions_are_not_read_into_training(catalog):
+    ask(catalog, *(f"toy_{number}_1" for number in range(12)))
+    questions = load_studies(config(catalog), ("question",)).questions
+    assert questions.keys() == {f"toy_{number}_1" for number in range(10)}
+
+
+def test_questions_are_part_of_the_digest(catalog):
+    names = [f"toy_{number}_1" for number in range(10)]
+    before = load_studies(config(catalog), ()).digest
+    ask(catalog, *names)
+    first = load_studies(config(catalog), ("question",)).digest
+    ask(catalog, *names, answers=("left lung",))
+    assert len({before, first, load_studies(config(catalog), ("question",)).digest}) == 3
+
+
+def test_questions_that_are_missing_or_of_other_studies_are_refused(catalog):
+    with pytest.raises(CatalogError, match=r"vqa\.csv"):
+        load_studies(config(catalog), ("question",))
+    ask(catalog, "elsewhere_1")
+    with pytest.raises(CatalogError, match="0 series are left for training"):
+        load_studies(config(catalog), ("question",))
+
+
+def test_the_text_of_a_text_encoder_is_the_report(catalog):
+    assert load_studies(config(catalog), ("text",)) == load_studies(config(catalog), ("report",))

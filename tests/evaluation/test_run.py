@@ -40,7 +40,7 @@ class FakeModel:
         self.bundle = SimpleNamespace(path="bundle", parts=parts, fingerprint="f00d")
         self.seen = []
 
-    def predict_prepared(self, array, *, grid=None):
+    def predict_prepared(self, array, *, grid=None, hu=None):
         number = len(self.seen)
         self.seen.append(array)
         labels = np.zeros(array.shape, np.int16)
@@ -87,7 +87,8 @@ def store(monkeypatch):
     mask = np.zeros(SPEC.shape, np.uint8)
     mask[:2] = 2
     mean, std = float(image.mean()), float(image.std())
-    meta = SimpleNamespace(spec_hash=SPEC.hash, mean=mean, std=std, grid=GRID)
+    limits = {"low": 0.0, "high": 100.0}
+    meta = SimpleNamespace(spec_hash=SPEC.hash, mean=mean, std=std, grid=GRID, **limits)
 
     def opened(path):
         return FakeStored(mask if str(path).startswith("mask") else image, meta)

@@ -275,6 +275,8 @@ def test_every_field_changes_the_hash():
         PreprocessSpec(align_corners=True),
         PreprocessSpec(clip=None),
         PreprocessSpec(normalise="none"),
+        PreprocessSpec(normalise="minmax"),
+        PreprocessSpec(foreground=True),
     ]
     assert len({spec.hash for spec in variants}) == len(variants)
 
@@ -296,7 +298,7 @@ def test_impossible_specifications_are_refused(change, message):
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(ConfigError, match="known: paper, authors"):
+    with pytest.raises(ConfigError, match="known: paper, authors, hsenet"):
         preset("papers")
 
 

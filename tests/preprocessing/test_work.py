@@ -243,3 +243,25 @@ def test_a_full_disk_stops_the_run_instead_of_blaming_the_study(job, monkeypatch
 def test_a_write_that_fails_with_room_left_is_an_error_of_the_study(job, monkeypatch):
     monkeypatch.setattr(work, "write_store", blosc2_write)
     assert "could not be written" in prepare_study(job).error
+
+
+def test_a_mask_is_cropped_as_its_image_is(made, tmp_path, job, out):
+    """Around the body is padding, so that without the crop the mask would lie elsewhere."""
+    for name in (f"{NAME}.nii.gz", f"{NAME}_mask.nii.gz"):
+        whole = read_volume(made / name, labels="mask" in name)
+        filler = 0 if "mask" in name else -2000
+        padded = np.pad(whole.array, ((2, 5), (9, 1), (3, 30)), constant_values=filler)
+        write_nifti(tmp_path / name, padded, whole.affine)
+    cropped = replace(job, study=study(tmp_path, NAME), spec=preset("hsenet", (8, 16, 16)))
+    assert prepare_study(cropped).error is None
+    image = read_meta(out / f"imagesTr/{NAME}.b2nd")
+    mask = read_meta(out / f"labelsTr/{NAME}.b2nd")
+    depth, height, width = whole.array.shape
+    first, end = np.array(image.grid.crop).T
+    assert (first >= (2, 9, 3)).all()
+    assert (end <= (2 + depth, 9 + height, 3 + width)).all()
+    assert mask.grid.crop == image.grid.crop
+    assert mask.grid.affine == image.grid.affine
+    hu, labels = (read_store(out / f"{folder}/{NAME}.b2nd") for folder in ("imagesTr", "labelsTr"))
+    assert np.median(hu[labels == 1]) < -600
+    assert np.median(hu[labels == 2]) > -200

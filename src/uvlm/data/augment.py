@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import pi
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +92,16 @@ def _intensity() -> list[BasicTransform]:
     ]
 
 
+class _Mirror(MirrorTransform):  # type: ignore[misc]
+    """Mirrors what belongs to the volume with it: features of axial slices run along z."""
+
+    def apply(self, data_dict: dict[str, Any], *, axes: list[int]) -> dict[str, Any]:
+        changed: dict[str, Any] = super().apply(data_dict, axes=axes)
+        if 0 in axes and changed.get("slices") is not None:
+            changed["slices"] = changed["slices"].flip(0)
+        return changed
+
+
 class Augmenter:
     """Transform one sample to `patch` voxels; the same seed gives the same sample.
 
@@ -117,17 +128,27 @@ class Augmenter:
         if config.intensity:
             transforms += _intensity()
         if config.mirror:
-            transforms.append(MirrorTransform(allowed_axes=config.mirror))
+            transforms.append(_Mirror(allowed_axes=config.mirror))
         self.transform = ComposeTransforms(transforms)
 
     def __call__(
         self, image: Tensor, seg: Tensor | None, seed: int
     ) -> tuple[Tensor, Tensor | None]:
+        image, seg, _ = self.with_slices(image, seg, None, seed)
+        return image, seg
+
+    def with_slices(
+        self, image: Tensor, seg: Tensor | None, slices_SF: Tensor | None, seed: int
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Also of features of axial slices, from the feet to the head: mirrored with the volume.
+
+        They are of whole slices: turning, scaling and values of the volume do not reach them.
+        """
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             with fixed_random_state(seed):
-                sample = self.transform(image=image, segmentation=seg)
+                sample = self.transform(image=image, segmentation=seg, slices=slices_SF)
         finally:
             torch.set_num_threads(threads)
-        return sample["image"].contiguous(), sample["segmentation"]
+        return sample["image"].contiguous(), sample["segmentation"], sample["slices"]

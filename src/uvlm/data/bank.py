@@ -138,6 +138,7 @@ class Bank:
             "preprocessing": (made.spec_hash, wanted.spec_hash),
             "token grid": (made.token_grid, wanted.token_grid),
             "padding": (made.padding, wanted.padding),
+            "features of slices": (made.slices, wanted.slices),
         }
         for what, (there, here) in compared.items():
             if there != here:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from isal import isal_zlib
 from safetensors.torch import save
 from torch import Tensor
 
-from uvlm.config import from_dict, to_dict
+from uvlm.config import LATER, from_dict, to_dict
 from uvlm.data.config import AugmentConfig, Grid
 from uvlm.errors import ConfigError, InputError
 
@@ -68,6 +68,10 @@ class BankKey:
 
     seed: int = 0
     """Of these changes."""
+
+    slices: str = field(default="", metadata=LATER)
+    """16 hexadecimal digits of how slices and their features were made, for an encoder that looks
+    at them."""
 
     @property
     def tokens(self) -> int:

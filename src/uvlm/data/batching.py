@@ -35,8 +35,9 @@ __all__ = [
 ]
 
 Batch = dict[str, Any]
-"""As `Sample` with a leading axis B; tokens and answer are padded on the right, and a dictionary of
-tensors becomes one of batches."""
+"""As `Sample` with a leading axis B; tokens, answer and text are padded on the right, text_mask
+(B, T) bool says where text is none of its padding, and a dictionary of tensors becomes one of
+batches."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,16 @@ def collate(samples: Sequence[Sample], pad_id: int) -> Batch:
     for key in samples[0]:
         if key != "series_id":
             batch[key] = _stack(key, [sample[key] for sample in samples], pad_id)
+    if "text" in batch:
+        # By length, for a text may hold the padding's id itself.
+        whole = [torch.ones(len(sample["text"]), dtype=torch.bool) for sample in samples]
+        batch["text_mask"] = pad_sequence(whole, batch_first=True)
     return batch
 
 
 def _stack(key: str, values: list[Any], pad_id: int) -> Tensor | dict[Any, Tensor]:
-    if key in ("tokens", "answer"):
-        filler = pad_id if key == "tokens" else False
+    if key in ("tokens", "answer", "text"):
+        filler = False if key == "answer" else pad_id
         return pad_sequence(values, batch_first=True, padding_value=filler)
     if isinstance(values[0], dict):
         # Validation loads inside mixed precision, where the CPU cannot join what is in fp16.

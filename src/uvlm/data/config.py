@@ -26,7 +26,8 @@ class AugmentConfig:
     """Noise, blur, brightness, contrast, low resolution and gamma."""
 
     mirror: tuple[int, ...] = ()
-    """Axes mirrored with p 0.5 each: 0 is z, 1 is y; 2 (x) is refused."""
+    """Axes mirrored with p 0.5 each: 0 is z, 1 is y; 2 (x) is refused. Where z is mirrored, the
+    features of slices change their order with it; all other transforms leave them alone."""
 
     def __post_init__(self) -> None:
         if not set(self.mirror) <= {0, 1}:
@@ -71,6 +72,12 @@ class DataConfig:
 
     bank: Path | None = None
     """Feature bank written by `uvlm features`; report training then never runs the encoder."""
+
+    slices: Path | None = None
+    """Slice bank written by `uvlm slices`, for encoders that look at features of axial slices."""
+
+    questions: bool = False
+    """Learn to answer the questions beside each catalog (`vqa.csv`), not to write its reports."""
 
     partial: bool = False
     """Mix catalogs whose labels or classes differ: what a study's catalog does not know is left out

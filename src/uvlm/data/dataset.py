@@ -6,8 +6,9 @@ Only the chunks that the patch touches are decoded. What a sample looks like dep
 
 from __future__ import annotations
 
+import hashlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,21 +22,39 @@ from uvlm.data.augment import Augmenter
 from uvlm.data.bank import Bank
 from uvlm.data.config import DataConfig, Grid
 from uvlm.data.partial import PartialRow
+from uvlm.data.questions import QuestionRow
+from uvlm.data.slice_bank import SliceBank
 from uvlm.errors import CatalogError
 from uvlm.imaging.preprocess import PreprocessSpec
-from uvlm.imaging.store import StoredArray
+from uvlm.imaging.store import StoredArray, read_scaling
 from uvlm.preprocessing.catalog import Row
+from uvlm.text.cleaning import clean_report
 from uvlm.text.prompts import Example, findings_sentence, spacing_sentence
 
-__all__ = ["Draw", "Encode", "Sample", "StudyDataset"]
+__all__ = [
+    "Draw",
+    "Encode",
+    "EncodeQuestion",
+    "EncodeText",
+    "Sample",
+    "StudyDataset",
+    "report_group",
+]
 
 Encode = Callable[[str, str | None], Example]
 """Report and, where the model is told something of the study in its prompt, that -> tokens."""
 
+EncodeText = Callable[[str, np.random.Generator | None], list[int]]
+"""Report and, while training, what draws the sentences to keep -> ids for a text encoder."""
+
+EncodeQuestion = Callable[[QuestionRow, str, np.random.Generator | None], Example]
+"""Question, one of its right answers and, while training, what draws its wording -> tokens."""
+
 Sample = dict[str, Any]
 """image (1, d, h, w) float32, or from a bank features: stage -> (K, C) float16; as asked for: seg
 (1, d, h, w) int16 and, where catalogs differ in their classes, known (C,) bool; labels (C,) float32
-with NaN for unknown; tokens (T,) int64, answer (T,) bool; and series_id."""
+with NaN for unknown; tokens (T,) int64, answer (T,) bool, of a report or a question; text (T,)
+int64, group () int64, the same for equal reports; slices (S, F) float32; and series_id."""
 
 MARGIN = 1.5
 """How much more than a patch is read per axis, so that turning it draws in real voxels. nnU-Net
@@ -44,8 +63,9 @@ reads 1.6 times its cubic patches for the same angles; corners beyond are filled
 VOXELS_PER_CLASS = 100
 """Voxels remembered per study and class; a patch centre needs one."""
 
-FINDINGS_STREAM = 1
-"""Tells the random numbers of the list of findings from those of the image."""
+FINDINGS_STREAM, TEXT_STREAM, QUESTION_STREAM = 1, 2, 3
+"""Tell the random numbers of what a study is told and asked from those of its image, and from one
+another."""
 
 
 class Draw(NamedTuple):
@@ -62,16 +82,23 @@ class StudyDataset(Dataset[Sample]):
         rows: studies, of which all have what `need` names
         config: shape, patch and augmentation
         spec: how the volumes were prepared
-        need: any of "mask", "labels", "report"
+        need: any of "mask", "labels", and of "report" or "question", and "text"
         encode: report to token ids; needed with "report"
         train: augment, and centre patches on classes as often as the configuration says
         bank: features in place of the volumes; where `config` augments, of a view drawn at random
         spacing: give `encode` the sentence on the study's own voxel size and extent
         findings: names of the rows' labels, to give `encode` the sentence on those present; while
             training some are hidden or wrong, as `config` says
+        slices: features of axial slices, given with the volumes
+        encode_text: needed with "text"
+        questions: series -> its questions; needed with "question". While training one of them and
+            one of its answers are drawn, otherwise the first of both are taken
+        encode_question: needed with "question"
 
     Raises:
-        CatalogError: a stored volume is not of `config.shape` or was prepared in another way.
+        CatalogError: a study has no question; when a sample is asked for, a stored volume is not of
+            `config.shape` or was prepared in another way.
+        InputError: the slices of a study are missing or damaged.
     """
 
     def __init__(
@@ -86,9 +113,19 @@ class StudyDataset(Dataset[Sample]):
         bank: Bank | None = None,
         spacing: bool = False,
         findings: Sequence[str] = (),
+        slices: SliceBank | None = None,
+        encode_text: EncodeText | None = None,
+        questions: Mapping[str, tuple[QuestionRow, ...]] | None = None,
+        encode_question: EncodeQuestion | None = None,
     ) -> None:
-        if "report" in need and encode is None:
-            raise ValueError("a dataset with reports needs `encode`")
+        encoders = {"report": encode, "text": encode_text, "question": encode_question}
+        for what, encoder in encoders.items():
+            if what in need and encoder is None:
+                raise ValueError(f"a dataset with need {what!r} lacks what encodes it")
+        if {"report", "question"} <= set(need):
+            raise ValueError("a sample is learned from its report or from a question, not both")
+        self.questions = questions or {}
+        _check_questions(rows if "question" in need else (), self.questions)
         self.rows = list(rows)
         self.config = config
         self.spec = spec
@@ -98,6 +135,9 @@ class StudyDataset(Dataset[Sample]):
         self.bank = bank
         self.spacing = spacing
         self.findings = tuple(findings)
+        self.slices = slices
+        self.encode_text = encode_text
+        self.encode_question = encode_question
         self.patch: Grid = config.patch or config.shape
         augmenting = train and config.augment.active
         self.augmenter = Augmenter(config.augment, self.patch) if augmenting else None
@@ -117,19 +157,46 @@ class StudyDataset(Dataset[Sample]):
             sample["labels"] = torch.tensor(values, dtype=torch.float32)
         if "report" in self.need and self.encode is not None:
             told = (self._spacing(row), self._findings(row, draw.seed))
-            example = self.encode(row.report or "", " ".join(filter(None, told)) or None)
-            answer = torch.zeros(len(example.ids), dtype=torch.bool)
-            answer[example.answer] = True
-            sample |= {"tokens": torch.tensor(example.ids), "answer": answer}
+            sample |= _learned(self.encode(row.report or "", " ".join(filter(None, told)) or None))
+        if "text" in self.need:
+            sample |= self._text(row, draw.seed)
+        if "question" in self.need:
+            sample |= _learned(self._question(row, draw.seed))
         return sample
+
+    def _stream(self, seed: int, stream: int) -> np.random.Generator | None:
+        """Random numbers of their own, so that no part of a sample depends on another being asked
+        for; None for validation, which draws nothing."""
+        return np.random.default_rng((seed, stream)) if self.train else None
+
+    def _text(self, row: Row, seed: int) -> Sample:
+        assert self.encode_text is not None
+        report = row.report or ""
+        ids = self.encode_text(report, self._stream(seed, TEXT_STREAM))
+        return {
+            "text": torch.tensor(ids, dtype=torch.int64),
+            "group": torch.tensor(report_group(report), dtype=torch.int64),
+        }
+
+    def _question(self, row: Row, seed: int) -> Example:
+        assert self.encode_question is not None
+        questions, rng = self.questions[row.series_id], self._stream(seed, QUESTION_STREAM)
+        question = questions[0 if rng is None else rng.integers(len(questions))]
+        answers = question.answers
+        answer = answers[0 if rng is None else rng.integers(len(answers))]
+        return self.encode_question(question, answer, rng)
 
     def _volume(self, row: Row, rng: np.random.Generator) -> Sample:
         corner = self._corner(row, rng)
         image = torch.from_numpy(self._read_image(row, corner))
         seg = torch.from_numpy(self._read_mask(row, corner)) if "mask" in self.need else None
+        slices = None if self.slices is None else self.slices.read(row.series_id).float()
         if self.augmenter is not None:
-            image, seg = self.augmenter(image, seg, int(rng.integers(2**31)))
+            seed = int(rng.integers(2**31))
+            image, seg, slices = self.augmenter.with_slices(image, seg, slices, seed)
         sample: Sample = {"image": image} if seg is None else {"image": image, "seg": seg}
+        if slices is not None:
+            sample["slices"] = slices
         if seg is not None and isinstance(row, PartialRow):
             sample["known"] = torch.tensor(row.known)
         return sample
@@ -159,9 +226,8 @@ class StudyDataset(Dataset[Sample]):
             return None
         values = np.array([np.nan if value is None else value for value in row.labels])
         present = values == 1
-        if self.train:
-            # Of its own: what the image looks like must not depend on the list.
-            rng = np.random.default_rng((seed, FINDINGS_STREAM))
+        rng = self._stream(seed, FINDINGS_STREAM)
+        if rng is not None:
             hidden, flips = rng.random(), rng.random(len(values))
             if hidden < self.config.findings_hidden:
                 return None
@@ -197,14 +263,13 @@ class StudyDataset(Dataset[Sample]):
         return self._class_voxels[row.series_id]
 
     def _read_image(self, row: Row, corner: Grid) -> NDArray[np.float32]:
-        """(1, d, h, w), z-scored with the statistics of the whole volume; 0 beyond its border."""
+        """(1, d, h, w), normalised by the statistics of the whole volume; 0 beyond its border."""
         stored = self._open(row, row.image)
         inside, padding = self._region(corner)
         values = stored[inside].astype(np.float32)
-        if self.spec.normalise == "zscore":
-            mean, std = _statistics(stored)
-            values -= np.float32(mean)
-            values /= np.float32(std)
+        offset, scale = read_scaling(stored, self.spec)
+        values -= np.float32(offset)
+        values /= np.float32(scale)
         return np.pad(values, padding)[None]
 
     def _read_mask(self, row: Row, corner: Grid) -> NDArray[np.int16]:
@@ -244,12 +309,26 @@ class StudyDataset(Dataset[Sample]):
         return (z, y, x), padding
 
 
-def _statistics(stored: StoredArray) -> tuple[float, float]:
-    """Mean and standard deviation, HU; a file without metadata must be read whole for them."""
-    if stored.meta is not None:
-        return stored.meta.mean, stored.meta.std
-    whole = stored[:, :, :]
-    return float(whole.mean(dtype=np.float64)), float(whole.std(dtype=np.float64))
+def report_group(report: str) -> int:
+    """64 bits with a sign that equal reports share, whatever their white space."""
+    cleaned = clean_report(report).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(cleaned).digest()[:8], "big", signed=True)
+
+
+def _learned(example: Example) -> Sample:
+    answer = torch.zeros(len(example.ids), dtype=torch.bool)
+    answer[example.answer] = True
+    return {"tokens": torch.tensor(example.ids), "answer": answer}
+
+
+def _check_questions(rows: Sequence[Row], questions: Mapping[str, tuple[QuestionRow, ...]]) -> None:
+    without = [row for row in rows if not questions.get(row.series_id)]
+    if without:
+        raise CatalogError.about(
+            without[0].image,
+            f"its series {without[0].series_id} has no question, as {len(without)} of {len(rows)}",
+            "Leave them out, or add their questions to the catalog's vqa.csv.",
+        )
 
 
 def _margin(patch: Grid, config: DataConfig) -> Grid:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from uvlm.data.config import DataConfig
 from uvlm.data.partial import PartialRow, agree_on_classes, agree_on_labels
+from uvlm.data.questions import VQA, QuestionRow, read_questions
 from uvlm.data.split import split_rows
 from uvlm.errors import CatalogError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
@@ -17,7 +18,9 @@ from uvlm.preprocessing.catalog import Catalog, Row, read_catalog
 
 __all__ = ["Need", "Studies", "load_studies"]
 
-Need = Literal["labels", "mask", "report"]
+Need = Literal["labels", "mask", "report", "text", "question"]
+"""What a task learns from; "text" is the report for a text encoder, which a decoder learns as
+"report"."""
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +49,21 @@ class Studies:
     train: tuple[Row, ...]
     val: tuple[Row, ...]
 
+    questions: Mapping[str, tuple[QuestionRow, ...]] = field(default_factory=dict)
+    """Of each series of `train` and `val`, in the order of their tables; {} unless needed."""
+
     @property
     def digest(self) -> str:
-        """Changes with the names of labels and classes, with any study's identity, labels, report
-        or classes, and with their order; not with where the files lie."""
+        """Changes with the names of labels and classes, with any study's identity, labels, report,
+        classes or questions, and with their order; not with where the files lie."""
         digest = hashlib.sha256(repr((self.labels, self.classes)).encode("utf-8", "surrogatepass"))
         for row in (*self.train, *self.val):
             values = row.values if isinstance(row, PartialRow) else None
             told = (row.series_id, row.patient_id, row.labels, row.report, values)
             digest.update(repr(told).encode("utf-8", "surrogatepass"))
+            if row.series_id in self.questions:
+                asked = repr(self.questions[row.series_id])
+                digest.update(asked.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()[:16]
 
     @property
@@ -69,13 +78,12 @@ def load_studies(config: DataConfig, need: Sequence[Need]) -> Studies:
     Raises:
         ConfigError: no catalog was given.
         CatalogError: a catalog is faulty, they disagree, their shape is another than configured,
-            or no study is left to train or validate on.
+            a table of questions is missing or faulty, or no study is left to train or validate on.
     """
     if not config.catalog:
         raise ConfigError("no catalog was given. Name one or more with --data.catalog.")
     labelled = "labels" in need or config.balance
-    asked = {*need, "labels"} if labelled else set(need)
-    catalogs = [read_catalog(path, need=asked) for path in config.catalog]
+    catalogs = [read_catalog(path, need=_columns(need, labelled)) for path in config.catalog]
     first = catalogs[0]
     for catalog in catalogs:
         _check(catalog, first, config)
@@ -89,6 +97,11 @@ def load_studies(config: DataConfig, need: Sequence[Need]) -> Studies:
     _check_series(catalogs)
     rows = [row for catalog in catalogs for row in catalog.rows]
     train, val = split_rows(rows, config.val_fraction)
+    questions: dict[str, tuple[QuestionRow, ...]] = {}
+    if "question" in need:
+        questions = _read_questions(catalogs, [*train, *val])
+        # After the division, which must be the same in every task.
+        train, val = ([row for row in part if row.series_id in questions] for part in (train, val))
     if labelled:
         labels, train, val = _known_labels(labels, train, val)
     if not train or not val:
@@ -106,7 +119,33 @@ def load_studies(config: DataConfig, need: Sequence[Need]) -> Studies:
         classes=classes,
         train=tuple(train),
         val=tuple(val),
+        questions=questions,
     )
+
+
+def _columns(need: Sequence[Need], labelled: bool) -> set[Literal["labels", "mask", "report"]]:
+    """What the catalogs must have; questions are in tables of their own."""
+    columns: set[Literal["labels", "mask", "report"]] = {"labels"} if labelled else set()
+    for what in need:
+        if what != "question":
+            columns.add("report" if what == "text" else what)
+    return columns
+
+
+def _read_questions(
+    catalogs: Sequence[Catalog], rows: Sequence[Row]
+) -> dict[str, tuple[QuestionRow, ...]]:
+    """Series -> its questions, of the rows that have any."""
+    wanted = {row.series_id for row in rows}
+    found: dict[str, list[QuestionRow]] = {}
+    for catalog in catalogs:
+        for question in read_questions(catalog.path.parent / VQA, wanted):
+            found.setdefault(question.series_id, []).append(question)
+    if len(found) < len(wanted):
+        log.warning(
+            "left out: %d of %d series have no question", len(wanted) - len(found), len(wanted)
+        )
+    return {series: tuple(questions) for series, questions in found.items()}
 
 
 def _check(catalog: Catalog, first: Catalog, config: DataConfig) -> None:
@@ -123,8 +162,8 @@ def _check(catalog: Catalog, first: Catalog, config: DataConfig) -> None:
             f"its volumes are {catalog.spec.shape}, the run expects {config.shape}",
             f"Set --data.shape {shape}, or prepare the dataset again.",
         )
-    for what, field in {"preprocessing": "spec", "body region": "region"}.items():
-        if getattr(catalog, field) != getattr(first, field):
+    for what, name in {"preprocessing": "spec", "body region": "region"}.items():
+        if getattr(catalog, name) != getattr(first, name):
             raise CatalogError.about(
                 catalog.path,
                 f"its {what} differ from those of {first.path}",

@@ -18,8 +18,8 @@ from uvlm.evaluation.masks.overlap import dice
 from uvlm.evaluation.masks.segmentation import SegmentationScores, segmentation_scores
 from uvlm.evaluation.reports import ReportScores, report_scores
 from uvlm.evaluation.scorecard import Scorecard
-from uvlm.imaging.preprocess import Grid
-from uvlm.imaging.store import StoredArray
+from uvlm.imaging.preprocess import Grid, PreprocessSpec
+from uvlm.imaging.store import StoredArray, read_scaling
 from uvlm.preprocessing.catalog import Catalog, Row
 
 __all__ = ["Model", "Prediction", "evaluate", "require_metrics"]
@@ -45,7 +45,11 @@ class Model(Protocol):
     def classes(self) -> dict[str, int]: ...
 
     def predict_prepared(
-        self, array: NDArray[np.float32], *, grid: Grid | None = None
+        self,
+        array: NDArray[np.float32],
+        *,
+        grid: Grid | None = None,
+        hu: NDArray[Any] | None = None,
     ) -> Output: ...
 
 
@@ -117,8 +121,8 @@ def _check_preprocessing(model: Model, catalog: Catalog) -> None:
 
 def _predict(model: Model, row: Row, catalog: Catalog) -> Prediction:
     assert catalog.spec is not None
-    array, grid = _read_image(row, catalog.spec.hash)
-    output = model.predict_prepared(array, grid=grid)
+    array, grid, hu = _read_image(row, catalog.spec)
+    output = model.predict_prepared(array, grid=grid, hu=hu)
     prediction = Prediction(row=row, text=output.text, probabilities=output.probabilities)
     if output.labels is not None and row.mask is not None and catalog.segmentation is not None:
         shared = {n: v for n, v in catalog.segmentation.items() if n in model.classes}
@@ -137,22 +141,22 @@ def _predict(model: Model, row: Row, catalog: Catalog) -> Prediction:
     return prediction
 
 
-def _read_image(row: Row, spec_hash: str) -> tuple[NDArray[np.float32], Grid | None]:
-    """(z, y, x), z-scored with the statistics of the whole volume, and where it came from."""
+def _read_image(
+    row: Row, spec: PreprocessSpec
+) -> tuple[NDArray[np.float32], Grid | None, NDArray[Any]]:
+    """(z, y, x), normalised by the statistics of the whole volume; where it came from; the same as
+    it is stored."""
     stored = StoredArray(row.image)
-    array = stored.read().astype(np.float32)
-    if stored.meta is None:
-        mean, std = float(array.mean()), float(array.std())
-    else:
-        if stored.meta.spec_hash != spec_hash:
-            raise CatalogError.about(
-                row.image,
-                f"it was prepared with {stored.meta.spec_hash}, its catalog says {spec_hash}",
-                "Prepare the dataset again.",
-            )
-        mean, std = stored.meta.mean, stored.meta.std
+    if stored.meta is not None and stored.meta.spec_hash != spec.hash:
+        raise CatalogError.about(
+            row.image,
+            f"it was prepared with {stored.meta.spec_hash}, its catalog says {spec.hash}",
+            "Prepare the dataset again.",
+        )
+    hu = stored.read()
+    offset, scale = read_scaling(stored, spec)
     grid = None if stored.meta is None else stored.meta.grid
-    return (array - np.float32(mean)) / np.float32(max(std, 1e-8)), grid
+    return (hu.astype(np.float32) - np.float32(offset)) / np.float32(scale), grid, hu
 
 
 def _voxel_ml(affine: Sequence[Sequence[float]] | NDArray[Any]) -> float:

@@ -1,23 +1,25 @@
 """From a CT volume to the array a model sees, and from the model's answers back to the CT's grid.
 
-`prepare` turns the volume to LPS, straightens a gantry tilt, clips, and resizes (or resamples to a
-spacing and crops or pads around the centre). `Grid` remembers the way; `restore_labels` and
-`restore_map` go back along it and end on the source's own grid, voxel for voxel.
+`prepare` turns the volume to LPS, straightens a gantry tilt, clips, crops to the foreground if it
+shall, and resizes (or resamples to a spacing and crops or pads around the centre). `Grid` remembers
+the way; `restore_labels` and `restore_map` go back along it and end on the source's own grid, voxel
+for voxel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uvlm.config import config_hash, from_dict, to_dict
+from uvlm.config import LATER, config_hash, from_dict, to_dict
 from uvlm.errors import ConfigError, ImageError
+from uvlm.imaging.foreground import foreground_box
 from uvlm.imaging.resample import Slices, resample, resample_labels
-from uvlm.imaging.route import Route, plan_route
+from uvlm.imaging.route import Box, Route, plan_route
 from uvlm.imaging.volume import Volume
 
 __all__ = [
@@ -65,8 +67,12 @@ class PreprocessSpec:
     clip: tuple[float, float] | None = (-1024.0, 3071.0)
     """HU limits applied before interpolating, so that padding of -3024 cannot spread."""
 
-    normalise: Literal["zscore", "none"] = "zscore"
-    """What `Prepared.normalised` does with the whole volume's mean and standard deviation."""
+    normalise: Literal["zscore", "minmax", "none"] = "zscore"
+    """What a model sees: the whole volume's mean becomes 0 and its standard deviation 1, its lowest
+    voxel 0 and its highest 1, or HU."""
+
+    foreground: bool = field(default=False, metadata=LATER)
+    """First crop to the box around all voxels above the volume's lowest value after clipping."""
 
     def __post_init__(self) -> None:
         if len(self.shape) != 3 or min(self.shape) < 1:
@@ -92,19 +98,36 @@ class PreprocessSpec:
         """HU of what lies outside the scanned volume."""
         return AIR_HU if self.clip is None else max(AIR_HU, self.clip[0])
 
+    def scaling(self, *, mean: float, std: float, low: float, high: float) -> tuple[float, float]:
+        """(a, b): of a prepared volume with these statistics (HU) a model sees (HU - a) / b."""
+        if self.normalise == "zscore":
+            return mean, std
+        return (low, high - low) if self.normalise == "minmax" else (0.0, 1.0)
+
 
 def preset(name: str, shape: tuple[int, int, int] | None = None) -> PreprocessSpec:
     """The named specification, at another `shape` if given.
 
     - `paper`: LPS, clip to -1024..3071 HU, antialiased linear resize to 192x256x256, z-score.
     - `authors`: as the published code does it: corners aligned, neither antialiased nor clipped.
+    - `hsenet`: HSENet's: clip to -1000..200 HU, crop to the foreground, resize to 32x256x256,
+      lowest voxel to 0 and highest to 1. Its code resamples to 1.5x0.75x0.75 mm before it resizes
+      and takes the limits before it crops; here the volume is resampled once, and the limits are
+      those of the result.
     """
+    if name == "hsenet":
+        return PreprocessSpec(
+            shape=shape or (32, 256, 256),
+            clip=(-1000.0, 200.0),
+            normalise="minmax",
+            foreground=True,
+        )
     shape = shape or (192, 256, 256)
     if name == "paper":
         return PreprocessSpec(shape=shape)
     if name == "authors":
         return PreprocessSpec(shape=shape, antialias=False, align_corners=True, clip=None)
-    raise ConfigError(f"unknown preset {name!r}; known: paper, authors.")
+    raise ConfigError(f"unknown preset {name!r}; known: paper, authors, hsenet.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +151,9 @@ class Grid:
 
     spec: PreprocessSpec
 
+    crop: Box | None = field(default=None, metadata=LATER)
+    """The part of the turned and straightened source that was prepared; None: all of it."""
+
     @property
     def spacing(self) -> tuple[float, float, float]:
         """mm per prepared voxel (z, y, x)."""
@@ -142,6 +168,7 @@ class Grid:
             self.spec.shape,
             self.spec.spacing,
             self.spec.align_corners,
+            self.crop,
         )
 
     @property
@@ -181,17 +208,31 @@ class Prepared:
     """Of `array`, HU; above 0."""
 
     def normalised(self) -> NDArray[np.float32]:
-        """What a model sees: z-scored over the whole volume if the specification says so."""
+        """What a model sees, as the specification says."""
         values = self.array.astype(np.float32)
-        if self.grid.spec.normalise == "zscore":
-            values -= np.float32(self.mean)
-            values /= np.float32(self.std)
+        offset, scale = self.grid.spec.scaling(
+            mean=self.mean,
+            std=self.std,
+            low=float(self.array.min()),
+            high=float(self.array.max()),
+        )
+        values -= np.float32(offset)
+        values /= np.float32(scale)
         return values
 
 
-def grid_of(volume: Volume, spec: PreprocessSpec) -> Grid:
-    """The grid `prepare` would put `volume` on."""
-    route = plan_route(volume.shape, volume.affine, spec.shape, spec.spacing, spec.align_corners)
+def grid_of(volume: Volume, spec: PreprocessSpec, crop: Box | None = None) -> Grid:
+    """The grid `prepare` would put `volume` on.
+
+    Args:
+        crop: that of the image's grid, for a mask; otherwise the foreground of `volume` itself is
+            looked for, if the specification asks for it
+    """
+    if crop is None and spec.foreground:
+        crop = _foreground(volume, spec)
+    route = plan_route(
+        volume.shape, volume.affine, spec.shape, spec.spacing, spec.align_corners, crop
+    )
     return Grid(
         source_shape=volume.shape,
         source_affine=_matrix(volume.affine),
@@ -199,7 +240,27 @@ def grid_of(volume: Volume, spec: PreprocessSpec) -> Grid:
         source_checksum=volume.provenance.checksum,
         affine=_matrix(route.affine),
         spec=spec,
+        crop=crop,
     )
+
+
+def _foreground(volume: Volume, spec: PreprocessSpec) -> Box | None:
+    # The turn and the straightening do not depend on the crop.
+    route = plan_route(volume.shape, volume.affine, spec.shape, spec.spacing, spec.align_corners)
+    source, clip = _straightened(volume, route, spec)
+    z, y, x = (axis.source for axis in route.maps)
+    return foreground_box(source, (z, y, x), clip)
+
+
+def _straightened(
+    volume: Volume, route: Route, spec: PreprocessSpec
+) -> tuple[Slices, tuple[float, float] | None]:
+    """The turned and straightened volume, and the limits that are still to be applied to it."""
+    turned = route.turn.apply(volume.array)
+    if route.straighten is None:
+        return turned, spec.clip
+    # Clipped there, for the straightened array already mixes neighbours.
+    return route.straighten.apply(turned, spec.fill, spec.clip), None
 
 
 def _matrix(affine: NDArray[np.float64]) -> Matrix:
@@ -216,12 +277,7 @@ def prepare(volume: Volume, spec: PreprocessSpec) -> Prepared:
     _refuse_unusable(volume, spec)
     grid = grid_of(volume, spec)
     route = grid.route
-    turned = route.turn.apply(volume.array)
-    source: Slices = turned
-    clip = spec.clip
-    if route.straighten is not None:
-        # Clipped there, for the straightened array already mixes neighbours.
-        source, clip = route.straighten.apply(turned, spec.fill, clip), None
+    source, clip = _straightened(volume, route, spec)
     mixed = resample(source, route.maps, antialias=spec.antialias, fill=spec.fill, clip=clip)
     array = np.rint(mixed, out=mixed).astype(np.int16)
     mean, std = _moments(array)
@@ -263,9 +319,15 @@ def _refuse_unusable(volume: Volume, spec: PreprocessSpec) -> None:
             )
 
 
-def prepare_labels(volume: Volume, spec: PreprocessSpec) -> NDArray[Any]:
-    """Bring a mask to the grid that `prepare` gives an image of its geometry; same values, type."""
-    route = grid_of(volume, spec).route
+def prepare_labels(volume: Volume, spec: PreprocessSpec, crop: Box | None = None) -> NDArray[Any]:
+    """Bring a mask to the grid that `prepare` gives an image of its geometry; same values, type.
+
+    Args:
+        crop: that of the image's grid; needed if the specification crops to the foreground
+    """
+    if spec.foreground and crop is None:
+        raise ValueError("a mask is cropped as its image is; give the crop of the image's grid")
+    route = grid_of(volume, spec, crop).route
     source = route.turn.apply(volume.array)
     if route.straighten is not None:
         source = route.straighten.apply_labels(source)

@@ -5,7 +5,7 @@ The same route is computed from the source's shape and affine when going and whe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,12 @@ from uvlm.imaging.resample import AxisMap
 from uvlm.imaging.straighten import Straighten, plan_straighten
 from uvlm.imaging.volume import Provenance, Volume
 
-__all__ = ["Route", "plan_route"]
+__all__ = ["Box", "Route", "plan_route"]
 
 Shape = tuple[int, int, int]
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""First voxel and the one after the last, along z, y and x of a turned and straightened source."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +42,13 @@ def plan_route(
     target: Shape,
     spacing: tuple[float, float, float] | None,
     align_corners: bool,
+    crop: Box | None = None,
 ) -> Route:
     """The route from a source grid to `target` voxels (z, y, x).
 
     With `spacing` (mm) the voxels get that size and the volume is cropped or padded around its
-    centre; without, it is stretched to `target`.
+    centre; without, it is stretched to `target`. With `crop` that box takes the volume's place: it
+    is a window into the source, and voxels at its faces still mix with what lies behind them.
     """
     # Only the geometry matters: one value seen as a whole volume costs no memory.
     outline = Volume(
@@ -58,10 +63,14 @@ def plan_route(
         straighten = plan_straighten(turned.shape, turned.affine)
         straight_shape, base = straighten.straight, straighten.affine
     sizes = np.linalg.norm(base[:3, :3], axis=0)[::-1]
-    axes = [
-        _stretch(n, m, align_corners) if spacing is None else _respace(n, m, spacing[i] / sizes[i])
-        for i, (n, m) in enumerate(zip(straight_shape, target, strict=True))
-    ]
+    box = crop or tuple((0, n) for n in straight_shape)
+    axes = []
+    for i, (n, m, (first, end)) in enumerate(zip(straight_shape, target, box, strict=True)):
+        if spacing is None:
+            axis = _stretch(end - first, m, align_corners)
+        else:
+            axis = _respace(end - first, m, spacing[i] / sizes[i])
+        axes.append(replace(axis, source=n, offset=axis.offset + first))
     step = np.eye(4)
     for column, axis in enumerate(reversed(axes)):
         step[column, column], step[column, 3] = axis.scale, axis.offset

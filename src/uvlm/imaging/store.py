@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,11 +22,19 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from uvlm.config import from_dict, to_dict
+from uvlm.config import LATER, from_dict, to_dict
 from uvlm.errors import ConfigError, ImageError
-from uvlm.imaging.preprocess import Grid, Prepared
+from uvlm.imaging.preprocess import Grid, Prepared, PreprocessSpec
 
-__all__ = ["StoreMeta", "StoredArray", "meta_of", "read_meta", "read_store", "write_store"]
+__all__ = [
+    "StoreMeta",
+    "StoredArray",
+    "meta_of",
+    "read_meta",
+    "read_scaling",
+    "read_store",
+    "write_store",
+]
 
 log = logging.getLogger(__name__)
 # Blosc2 imports numexpr, which announces its thread count.
@@ -56,18 +64,28 @@ class StoreMeta:
     std: float = 1.0
     """HU over the whole volume; of an image."""
 
+    low: float = field(default=0.0, metadata=LATER)
+    """HU of the lowest voxel; of an image that is normalised by it."""
+
+    high: float = field(default=0.0, metadata=LATER)
+    """HU of the highest voxel; of an image that is normalised by it."""
+
     classes: Mapping[str, int] | None = None
     """Name to value; of labels."""
 
 
 def meta_of(prepared: Prepared) -> StoreMeta:
     """The metadata of a prepared image."""
+    spec, array = prepared.grid.spec, prepared.array
+    limited = spec.normalise == "minmax"
     return StoreMeta(
         kind="image",
-        spec_hash=prepared.grid.spec.hash,
+        spec_hash=spec.hash,
         grid=prepared.grid,
         mean=prepared.mean,
         std=prepared.std,
+        low=float(array.min()) if limited else 0.0,
+        high=float(array.max()) if limited else 0.0,
     )
 
 
@@ -202,6 +220,32 @@ def read_meta(path: Path | str) -> StoreMeta | None:
     return StoredArray(path).meta
 
 
+def read_scaling(stored: StoredArray, spec: PreprocessSpec) -> tuple[float, float]:
+    """(a, b): a model trained with `spec` sees (HU - a) / b of a stored image.
+
+    A file without metadata must be read whole for them.
+
+    Raises:
+        ImageError: it cannot be read, or every voxel has one value.
+    """
+    meta = stored.meta
+    if meta is not None:
+        offset, scale = spec.scaling(mean=meta.mean, std=meta.std, low=meta.low, high=meta.high)
+    else:
+        whole = stored[:, :, :]
+        offset, scale = spec.scaling(
+            mean=float(whole.mean(dtype=np.float64)),
+            std=float(whole.std(dtype=np.float64)),
+            low=float(whole.min()),
+            high=float(whole.max()),
+        )
+    if not scale > 0:
+        raise ImageError.about(
+            stored.path, "every voxel has one value", "Prepare the study again from its original."
+        )
+    return offset, scale
+
+
 def _read_header(path: Path) -> dict[str, Any] | None:
     try:
         return _parse_header(path, _open(path))
@@ -272,7 +316,7 @@ def _parse_header(path: Path, array: Any) -> dict[str, Any] | None:
 
 
 def _parse_meta(path: Path, header: dict[str, Any]) -> StoreMeta:
-    known = {field.name: header[field.name] for field in fields(StoreMeta) if field.name in header}
+    known = {f.name: header[f.name] for f in fields(StoreMeta) if f.name in header}
     try:
         return from_dict(StoreMeta, known, "metadata")
     except ConfigError as error:

@@ -184,7 +184,16 @@ def residual_unet(stages: int) -> dict[str, Any]:
 
 
 def _normalisation(spec: PreprocessSpec) -> str:
-    return "ZScoreNormalization" if spec.normalise == "zscore" else "NoNormalization"
+    return {
+        "zscore": "ZScoreNormalization",
+        "minmax": "RescaleTo01Normalization",
+        "none": "NoNormalization",
+    }[spec.normalise]
+
+
+CHANNEL = {"zscore": "CT, z-scored", "minmax": "rescale_to_0_1", "none": "noNorm"}
+"""nnU-Net chooses the normalisation by this name: "CT" would be its own clip by percentiles, a name
+it does not know is the z-score of the plans."""
 
 
 def dataset_of(classes: Mapping[str, int], spec: PreprocessSpec, cases: int) -> dict[str, Any]:
@@ -201,9 +210,7 @@ def dataset_of(classes: Mapping[str, int], spec: PreprocessSpec, cases: int) -> 
     if reserved := {"background", "ignore"} & set(classes):
         raise ConfigError(f"nnU-Net uses the class name {min(reserved)!r} itself; rename it.")
     return {
-        # nnU-Net chooses the normalisation by this name: "CT" would be its own clip by percentiles,
-        # a name it does not know is the z-score of the plans.
-        "channel_names": {"0": "CT, z-scored" if spec.normalise == "zscore" else "noNorm"},
+        "channel_names": {"0": CHANNEL[spec.normalise]},
         "labels": {"background": 0, **dict(named)},
         "numTraining": cases,
         "file_ending": FILE_ENDING,

@@ -18,6 +18,7 @@ from uvlm.errors import ImageError, UvlmError
 from uvlm.imaging.audit import check
 from uvlm.imaging.measure import require_same_grid
 from uvlm.imaging.preprocess import Prepared, PreprocessSpec, grid_of, prepare, prepare_labels
+from uvlm.imaging.route import Box
 from uvlm.imaging.store import StoredArray, StoreMeta, meta_of, write_store
 from uvlm.imaging.volume import Volume
 from uvlm.preprocessing.disk import DiskFullError, disk_full, fullest, signature_of
@@ -182,7 +183,8 @@ def _prepare(job: Job, record: Record) -> Record:
     masks: dict[str, tuple[NDArray[Any], StoreMeta]] = {}
     if mask is not None:
         require_same_grid(volume, mask.volume)
-        masks = {scope.name: _labels(mask.volume, scope, job.spec) for scope in job.masked}
+        crop = grid_of(volume, job.spec).crop
+        masks = {scope.name: _labels(mask.volume, scope, job.spec, crop) for scope in job.masked}
         mask = replace(mask, volume=volume)  # lets go of the voxels
     prepared = prepare(volume, job.spec)
     image = image_facts(volume, found, prepared)
@@ -206,16 +208,18 @@ def _with_mask(record: Record, mask: Mask) -> Record:
     )
 
 
-def _labels(mask: Volume, scope: Scope, spec: PreprocessSpec) -> tuple[NDArray[Any], StoreMeta]:
-    """The prepared mask (z, y, x) with the values of `scope`."""
+def _labels(
+    mask: Volume, scope: Scope, spec: PreprocessSpec, crop: Box | None
+) -> tuple[NDArray[Any], StoreMeta]:
+    """The prepared mask (z, y, x) with the values of `scope`, cropped as its image is."""
     renumbered = replace(mask, array=_renumber(mask, scope))
     meta = StoreMeta(
         kind="labels",
         spec_hash=spec.hash,
-        grid=grid_of(mask, spec),
+        grid=grid_of(mask, spec, crop),
         classes=dict(scope.classes),
     )
-    return prepare_labels(renumbered, spec), meta
+    return prepare_labels(renumbered, spec, crop), meta
 
 
 def _renumber(mask: Volume, scope: Scope) -> NDArray[Any]:

@@ -6,11 +6,12 @@ The vision tokens stand before it; where they go is the model's matter. The loss
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uvlm.errors import InputError
-from uvlm.text.tokenizer import TURN_END, Tokenizer
+from uvlm.text.tokenizer import SPECIAL_TOKENS, TURN_END, TURN_START, Tokenizer
 
 __all__ = [
     "AUTHORS_PROMPT",
@@ -18,6 +19,7 @@ __all__ = [
     "Example",
     "build_example",
     "findings_sentence",
+    "question_prompt",
     "spacing_sentence",
 ]
 
@@ -37,6 +39,9 @@ AUTHORS_PROMPT = (
     "<|im_start|>assistant\n"
 )
 """The published code's, whose system turn is never closed; its checkpoints were trained with it."""
+
+USER = f"{TURN_START}user\n"
+MARKS = re.compile("|".join(map(re.escape, SPECIAL_TOKENS)))
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,32 @@ def findings_sentence(present: Sequence[str]) -> str:
     """What a report will have to speak of, by the names of labels: "Findings: lung nodule."."""
     names = ", ".join(name.replace("_", " ").lower() for name in present)
     return f"Findings: {names or 'none'}."
+
+
+def question_prompt(prompt: str, question: str) -> str:
+    """`prompt` with `question` in the place of what its last user turn says.
+
+    Of a prompt without turns, which is a question alone, only the white space at the end stays.
+
+    Raises:
+        InputError: the question is empty or holds the name of a special token, which would end
+            its turn; or the prompt has turns and none is the user's.
+    """
+    question = " ".join(question.split())
+    if not question:
+        raise InputError("the question is empty. Ask something.")
+    if found := MARKS.search(question):
+        raise InputError(f"the question holds {found[0]}, a mark between turns. Leave it out.")
+    before, user, rest = prompt.rpartition(USER)
+    end = MARKS.search(rest)
+    if user:
+        return f"{before}{user}{question}{rest[end.start() :] if end else ''}"
+    if end:
+        raise InputError(
+            f"the prompt has no turn that begins with {USER.strip()}. Name its turns so, or give a "
+            "prompt without turns."
+        )
+    return question + prompt[len(prompt.rstrip()) :]
 
 
 def build_example(

@@ -146,3 +146,26 @@ def test_questions_with_nothing_in_common_name_the_questions_column(write):
     with pytest.raises(InputError, match=r"none of its 1 id .*--question-column") as error:
         evaluate_answers(AnswerInputs(references=references, predictions=predictions))
     assert "--id-column" not in str(error.value)
+
+
+def test_the_split_of_a_question_is_that_of_its_study_in_the_catalog(tmp_path):
+    (tmp_path / "catalog.csv").write_text("series_id,split\na,train\nb,valid\nc,valid\n")
+    questions = "".join(
+        f'{name},presence,lung,nodule,"[""{answer}""]"\n'
+        for name, answer in (("a", "yes"), ("b", "yes"), ("c", "no"), ("d", "no"))
+    )
+    table = tmp_path / "vqa.csv"
+    table.write_text("series_id,type,anatomy,finding,answers\n" + questions)
+    given = tmp_path / "answers.csv"
+    given.write_text(
+        "series_id,type,anatomy,finding,prediction\nb,presence,lung,nodule,yes\n"
+        "c,presence,lung,nodule,yes\n"
+    )
+    inputs = AnswerInputs(
+        references=table, predictions=given, split="valid", training=table, resamples=10
+    )
+    result = evaluate_answers(inputs)
+    assert len(result.ids) == 2
+    (tmp_path / "catalog.csv").unlink()
+    with pytest.raises(InputError, match="split"):
+        evaluate_answers(inputs)

@@ -39,6 +39,10 @@ QUESTION_COLUMNS = ("question_id", "qid")
 TYPE_COLUMNS = ("type", "question_type")
 ANSWER_COLUMNS = ("answers", "answer")
 PREDICTED_COLUMNS = ("prediction", "predicted_answer", "generated_answer", "answer", "output")
+SPLIT = "split"
+CATALOG = "catalog.csv"
+"""Lies beside the `vqa.csv` of `uvlm prepare` and knows its studies' splits."""
+
 PARTS = ("type", "anatomy", "finding", "question")
 """What tells the questions of a study apart where they have no id."""
 
@@ -105,7 +109,7 @@ def evaluate_answers(inputs: AnswerInputs) -> Result:
 
 def _joined(inputs: AnswerInputs) -> tuple[Joined, list[str], Table]:
     """Questions beside their predictions, the study of each, and the table of predictions."""
-    references = in_split(read_table(inputs.references), inputs.split)
+    references = in_split(_with_split(inputs, inputs.references), inputs.split)
     predictions = read_table(inputs.predictions)
     study = find_column(references, inputs.id_column, STUDY_COLUMNS, "the study's id, --id-column")
     keys = _question_keys(inputs, references, predictions, study)
@@ -214,8 +218,30 @@ class _Reader:
         )
 
 
+def _with_split(inputs: AnswerInputs, path: Path) -> Table:
+    """The questions; their studies' splits, where one is asked for and the table says none, from
+    the catalog that it lies beside."""
+    table, catalog = read_table(path), path.with_name(CATALOG)
+    if inputs.split is None or SPLIT in table.columns or not catalog.is_file():
+        return table
+    studies = read_table(catalog)
+    studies.require([SPLIT])
+    theirs = find_column(studies, None, STUDY_COLUMNS, "the study's id")
+    own = find_column(table, inputs.id_column, STUDY_COLUMNS, "the study's id, --id-column")
+    splits = {key_of_study(cells[theirs]): cells[SPLIT] for _, cells in studies.rows}
+    rows = tuple(
+        (number, {**cells, SPLIT: splits.get(key_of_study(cells[own]), "")})
+        for number, cells in table.rows
+    )
+    return Table(table.path, (*table.columns, SPLIT), rows)
+
+
 def _training(inputs: AnswerInputs, path: Path) -> list[Question]:
-    table = read_table(path)
+    """Without the questions of the split that is scored."""
+    table = _with_split(inputs, path)
+    if SPLIT in table.columns and inputs.split is not None:
+        rows = tuple(row for row in table.rows if row[1][SPLIT] != inputs.split)
+        table = Table(table.path, table.columns, rows)
     read = _Reader(table, inputs)
     return [
         Question(

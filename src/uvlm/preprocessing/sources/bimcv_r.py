@@ -34,7 +34,15 @@ from uvlm.preprocessing.study import Exclusion, Listing, Rejection, Study, Volum
 from uvlm.preprocessing.table import Table
 from uvlm.text.cleaning import clean_report
 
-__all__ = ["DESCRIPTION", "HELP", "NNUNET", "add_arguments", "list_bimcv_r", "list_studies"]
+__all__ = [
+    "DESCRIPTION",
+    "HELP",
+    "NNUNET",
+    "add_arguments",
+    "ids_in",
+    "list_bimcv_r",
+    "list_studies",
+]
 
 HELP = "BIMCV-R: chest CTs with reports translated from Spanish"
 DESCRIPTION = (
@@ -170,10 +178,13 @@ def _studies(
 
 def _ids(name: str, cells: Mapping[str, str], columns: BimcvColumns) -> tuple[str, str]:
     """(patient, case), from a BIDS-like name before the table."""
+    return ids_in(name) or ((columns.patient and cells[columns.patient]) or name, name)
+
+
+def ids_in(name: str) -> tuple[str, str] | None:
+    """(patient, case) of a BIDS-like name, such as sub-S1 and sub-S1_ses-E1; else None."""
     bids = _BIDS.match(name)
-    if bids is not None:
-        return bids[1], "_".join(part for part in bids.groups() if part)
-    return (columns.patient and cells[columns.patient]) or name, name
+    return bids and (bids[1], "_".join(part for part in bids.groups() if part))
 
 
 def _said(table: Table, columns: BimcvColumns) -> str:

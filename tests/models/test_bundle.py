@@ -16,11 +16,13 @@ from torch import nn
 
 from tests.inference.bundle_factory import tiny_bundle
 from tests.models.tiny import ENCODER, REPORT, SHAPE, random_tokens
+from tests.models.tiny_packed import PACKED, sliced
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.models.bundle import Part, load_bundle, read_bundle_info, save_bundle
 from uvlm.models.bundle_files import Split, write_checksums
 from uvlm.models.config import ClassificationConfig, EncoderConfig, SegmentationConfig
+from uvlm.models.markers import with_markers
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 from uvlm.registry import DISCLAIMER
@@ -64,6 +66,23 @@ def parts() -> dict[str, Part]:
         ),
         "report": make_part("report", REPORT_CONFIG),
     }
+
+
+@pytest.mark.parametrize("markers", ["both", "bos", "none"])
+def test_a_packed_report_over_towers_comes_back(tmp_path: Path, markers: str) -> None:
+    asked = replace(PACKED, markers=markers)  # type: ignore[arg-type]
+    asked = replace(asked, decoder=REPORT_CONFIG.decoder)
+    config = with_markers(asked, TOKENIZER)
+    torch.manual_seed(0)
+    made = ReportModel(config).eval()
+    spec = PreprocessSpec(shape=config.shape)
+    part = make_part("report", config, spec=spec)
+    folder = save_bundle(tmp_path / "b", {"report": part}, {"report": made}, TOKENIZER, PROMPT)
+    found = load_bundle(folder)
+    assert found.parts["report"].config == config
+    x, tokens = sliced(), random_tokens(config)
+    with torch.no_grad():
+        assert torch.equal(found.modules["report"](x, tokens), made(x, tokens))
 
 
 @pytest.fixture

@@ -20,10 +20,11 @@ from tests.models.test_bundle import (
 from tests.models.tiny import ENCODER
 from uvlm.errors import BundleError, ConfigError
 from uvlm.models.bundle import Bundle, load_bundle, save_bundle
-from uvlm.models.bundle_files import Split
+from uvlm.models.bundle_files import Part, Split
 from uvlm.models.config import JointConfig
 from uvlm.models.handover import check_split, load_encoder
 from uvlm.models.joint import JointModel
+from uvlm.models.tower_config import SliceEncoderConfig
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 
@@ -140,6 +141,16 @@ def test_a_part_trained_on_held_out_splits_is_refused(bundle: Bundle) -> None:
 def test_a_part_that_does_not_say_its_split_is_warned_of(bundle: Bundle, caplog) -> None:
     check_split(with_splits(bundle, None, Split(val_fraction=0.2)), Split(val_fraction=0.2))
     assert "its segmentation part does not say" in caplog.text
+
+
+def test_a_2d_encoder_was_validated_on_nobody(bundle: Bundle, caplog) -> None:
+    split = Split(val_fraction=0.2)
+    slices = Part(
+        task="slices", config=SliceEncoderConfig(), spec=None, region="chest", trained_on="-"
+    )
+    given = with_splits(bundle, split, split)
+    check_split(replace(given, parts={**given.parts, "slices": slices}), split)
+    assert caplog.text == ""
     assert "classification" not in caplog.text
 
 

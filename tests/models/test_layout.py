@@ -54,6 +54,35 @@ def test_a_single_text_token_needs_no_mask() -> None:
     assert MASK[-1].all()
 
 
+# Without one or both markers
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(1, 1), (1, 0), (0, 0), (0, 1)])
+def test_parts_fill_the_sequence_whichever_markers_there_are(opening: int, closing: int) -> None:
+    layout = TokenLayout(num_vision=4, num_text=3, opening=opening, closing=closing)
+    order = list(range(len(layout)))
+    assert len(layout) == opening + 4 + closing + 3
+    assert order[layout.vision] == list(range(opening, opening + 4))
+    assert order[layout.text] == order[opening + 4 + closing :]
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(1, 0), (0, 0)])
+def test_a_mask_without_markers_is_that_with_them_their_places_left_out(
+    opening: int, closing: int
+) -> None:
+    layout = TokenLayout(num_vision=4, num_text=3, opening=opening, closing=closing)
+    mask, kept = layout.visible(0), torch.ones(len(LAYOUT), dtype=torch.bool)
+    kept[0], kept[VISION.stop] = bool(opening), bool(closing)
+    assert mask is not None
+    assert MASK is not None
+    assert mask.equal(MASK[kept][:, kept])
+    for start in range(1, len(layout) - 1):
+        rows = layout.visible(start)
+        assert rows is not None
+        assert rows.equal(mask[start:])
+    assert layout.visible(len(layout) - 1) is None
+
+
 # Prompts of different lengths
 
 LONG = TokenLayout(num_vision=4, num_text=6)

@@ -125,8 +125,11 @@ class AlignStages(nn.Module):
     @property
     def stages_used(self) -> tuple[int, ...]:
         """Numbers of the stages the decoder receives, shallowest first."""
-        used = {self.config.reference_stage, *(stage for _, stage in self.config.layer_stages)}
-        return tuple(sorted(used))
+        return self.config.stages_used
+
+    def pooled_grid(self, stage: int) -> Grid:
+        """Tokens along z, y, x that `pool_stage` makes of a stage."""
+        return self.config.token_grid
 
     def project(self, tokens: Mapping[int, Tensor]) -> VisualPlan:
         """Pooled tokens to the decoder's width."""
@@ -144,6 +147,8 @@ class AlignStages(nn.Module):
             mask=config.mask,
             place=config.injection.place,
             gates=gates,
+            opening=config.opening,
+            closing=config.closing,
         )
 
     def _projected(self, key: str, stage: int, tokens: Mapping[int, Tensor]) -> Tensor:

@@ -24,9 +24,11 @@ from uvlm.errors import BundleError, ConfigError
 from uvlm.models.backbone import EncoderOnly
 from uvlm.models.bundle_files import (
     CARD,
+    ENCODERS,
     EXTRAS,
     PARTS,
     REMEDY,
+    TEXT_TOKENIZER,
     TOKENIZER,
     WEIGHTS,
     BundleInfo,
@@ -40,11 +42,16 @@ from uvlm.models.bundle_files import (
 )
 from uvlm.models.card import model_card
 from uvlm.models.config import ReportConfig
+from uvlm.models.contrastive import ContrastiveModel
+from uvlm.models.contrastive_config import ContrastiveConfig
+from uvlm.models.markers import known_markers
 from uvlm.models.pretrained import load_base_weights, load_own_state, own_state
 from uvlm.models.pretrained_base import check_base
+from uvlm.models.slice_encoder import SliceEncoder
 from uvlm.models.tensor_file import save_tensors
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
+from uvlm.text.report_tokens import ReportTokens
 from uvlm.text.tokenizer import Tokenizer
 
 __all__ = ["Bundle", "Part", "load_bundle", "read_bundle_info", "save_bundle"]
@@ -53,8 +60,14 @@ MODELS: dict[str, Any] = {
     "encoder": EncoderOnly,
     "segmentation": SegmentationModel,
     "classification": ClassificationModel,
+    "contrastive": ContrastiveModel,
+    "contrastive_2e3": ContrastiveModel,
     "report": ReportModel,
+    "slices": SliceEncoder,
 }
+
+WITH_BUFFERS = (ContrastiveModel, SliceEncoder)
+"""Have buffers that no file holds; they are made as usual, not without memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +86,9 @@ class Bundle:
     extras: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     """Name -> tensors of what is no part: see `EXTRAS`. The draft only with the report part."""
 
+    text_tokens: ReportTokens | None = None
+    """Of the contrastive parts, which share it."""
+
 
 def save_bundle(
     folder: Path | str,
@@ -81,6 +97,7 @@ def save_bundle(
     tokenizer: Tokenizer | None = None,
     prompt: str | None = None,
     extras: Mapping[str, Mapping[str, Tensor]] | None = None,
+    text_tokens: ReportTokens | None = None,
 ) -> Path:
     """Write a bundle, whole or not at all.
 
@@ -88,6 +105,7 @@ def save_bundle(
         parts, modules: the same keys, of `PARTS`
         tokenizer: needed by the report part
         extras: what is no part, with keys of `EXTRAS`
+        text_tokens: needed by the contrastive parts
 
     Raises:
         BundleError: `folder` exists; bundles are never overwritten.
@@ -95,6 +113,7 @@ def save_bundle(
     """
     folder = Path(folder)
     _check_parts(parts, modules, tokenizer)
+    _check_text(parts, text_tokens)
     if folder.exists():
         raise BundleError.about(folder, "it exists already", "Choose a new folder.")
     ordered = {name: parts[name] for name in PARTS if name in parts}
@@ -108,6 +127,8 @@ def save_bundle(
         write_descriptions(aside, ordered, prompt)
         if tokenizer is not None:
             tokenizer.save(aside / TOKENIZER)
+        if text_tokens is not None:
+            (aside / TEXT_TOKENIZER).write_text(text_tokens.to_json(), encoding="utf-8")
         for name, tensors in (extras or {}).items():
             assert name in EXTRAS
             save_tensors(dict(tensors), aside / extra_file(name))
@@ -153,6 +174,8 @@ def load_bundle(folder: Path | str, base: Path | None = None, *, task: str | Non
     tokenizer = Tokenizer.load(folder / TOKENIZER) if has_tokenizer else None
     try:
         _check_tokenizer(info.parts, tokenizer)
+        text_tokens = _read_text_tokens(folder, info.parts)
+        _check_text(info.parts, text_tokens)
         modules = _build_modules(info.parts, folder / WEIGHTS, base)
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise BundleError.about(
@@ -166,6 +189,7 @@ def load_bundle(folder: Path | str, base: Path | None = None, *, task: str | Non
         prompt=info.prompt,
         fingerprint=info.fingerprint,
         extras=_read_extras(folder, info.parts),
+        text_tokens=text_tokens,
     )
 
 
@@ -178,6 +202,28 @@ def _read_extras(folder: Path, parts: Mapping[str, Part]) -> dict[str, dict[str,
         for name, file in files.items()
         if file.is_file()
     }
+
+
+def _read_text_tokens(folder: Path, parts: Mapping[str, Part]) -> ReportTokens | None:
+    configs = [part.config for part in parts.values() if isinstance(part.config, ContrastiveConfig)]
+    if not configs or not (folder / TEXT_TOKENIZER).is_file():
+        return None
+    text = configs[0].text
+    content = (folder / TEXT_TOKENIZER).read_text(encoding="utf-8")
+    return ReportTokens.from_json(content, text.max_tokens, text.truncate)
+
+
+def _check_text(parts: Mapping[str, Part], text_tokens: ReportTokens | None) -> None:
+    for name, part in parts.items():
+        if not isinstance(part.config, ContrastiveConfig):
+            continue
+        if text_tokens is None:
+            raise ConfigError(f"the {name} part needs the tokenizer of its text tower.")
+        if text_tokens.vocab_size > part.config.text.vocab_size:
+            raise ConfigError(
+                f"the text tower's tokenizer has {text_tokens.vocab_size} entries, the {name} part "
+                f"{part.config.text.vocab_size}."
+            )
 
 
 def _check_part(task: str, parts: Mapping[str, Part], path: Path) -> None:
@@ -231,7 +277,7 @@ def _check_tokenizer(parts: Mapping[str, Part], tokenizer: Tokenizer | None) -> 
             continue
         if tokenizer is None:
             raise ConfigError("the report part needs its tokenizer.")
-        markers = (tokenizer.vision_start_id, tokenizer.vision_end_id)
+        markers = known_markers(part.config, tokenizer)
         size = part.config.decoder.vocab_size
         if tokenizer.vocab_size > size or markers != part.config.marker_ids:
             raise ConfigError(
@@ -266,10 +312,7 @@ def _equal(a: Tensor | None, b: Tensor) -> bool:
 def _build_modules(
     parts: Mapping[str, Part], weights: Path, base: Path | None
 ) -> dict[str, nn.Module]:
-    with torch.device("meta"):
-        modules: dict[str, nn.Module] = {
-            name: MODELS[part.task](part.config).eval() for name, part in parts.items()
-        }
+    modules = {name: _empty(part) for name, part in parts.items()}
     with safe_open(weights, framework="pt") as file:
         shared: dict[str, str] = json.loads((file.metadata() or {})["shared"])
         stored = {
@@ -282,11 +325,25 @@ def _build_modules(
         tensors = {key: file.get_tensor(key).clone() for key in wanted}
     encoders: dict[Any, nn.Module] = {}
     for name, module in modules.items():
-        config, keys = parts[name].config, stored[name]
+        config: Any = parts[name].config
+        keys = stored[name]
         if isinstance(module, ReportModel) and adapted(config):
             load_base_weights(module, base)
         load_own_state(module, {key: tensors[full] for key, full in keys.items()}, assign=True)
+        if name not in ENCODERS:
+            continue
         source = tuple(full for key, full in keys.items() if key.startswith("encoder."))
         encoder = module.get_submodule("encoder")
         module.encoder = encoders.setdefault((config.encoder, source), encoder)
     return modules
+
+
+def _empty(part: Part) -> nn.Module:
+    """A module without weights of its own."""
+    kind = MODELS[part.task]
+    if kind in WITH_BUFFERS:
+        made: nn.Module = kind(part.config)
+        return made.eval()
+    with torch.device("meta"):
+        made = kind(part.config)
+    return made.eval()

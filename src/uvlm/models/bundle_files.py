@@ -5,6 +5,7 @@ config.json        each part's network, region, training data and metrics; the p
 labels.json        class name -> output index, per part
 preprocess.json    how each part's studies are prepared
 tokenizer.json     vocabulary of the report part
+text_tokenizer.json  vocabulary of the contrastive parts
 draft.safetensors, typical.safetensors   see `EXTRAS`; not in every bundle
 model_card.md      the same for people
 checksums.json     SHA-256 of every other file
@@ -16,24 +17,28 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from uvlm.config import from_dict, to_dict
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
-from uvlm.models.config import (
-    ClassificationConfig,
-    EncoderOnlyConfig,
-    Grid,
-    PretrainedConfig,
-    ReportConfig,
-    SegmentationConfig,
+from uvlm.models.config import Grid, PretrainedConfig, ReportConfig
+from uvlm.models.contrastive_config import ContrastiveConfig
+from uvlm.models.parts import (
+    ENCODERS,
+    PARTS,
+    Calibration,
+    OperatingPoint,
+    Part,
+    Split,
+    TaskConfig,
+    adapted,
 )
-from uvlm.preprocessing.split import HELD_OUT
 
 __all__ = [
+    "ENCODERS",
     "EXTRAS",
     "PARTS",
     "BundleInfo",
@@ -52,6 +57,7 @@ __all__ = [
 FORMAT = 1
 WEIGHTS, CONFIG, LABELS = "model.safetensors", "config.json", "labels.json"
 PREPROCESS, TOKENIZER, CARD = "preprocess.json", "tokenizer.json", "model_card.md"
+TEXT_TOKENIZER = "text_tokenizer.json"
 CHECKSUMS = "checksums.json"
 EXTRAS = ("draft", "typical")
 """What a bundle may hold beside its parts: every training report, readable, from which decoding
@@ -61,157 +67,10 @@ like."""
 REQUIRED = (WEIGHTS, CONFIG, LABELS, PREPROCESS, CARD)
 REMEDY = "Copy the whole bundle again from where it was trained."
 
-TaskConfig = EncoderOnlyConfig | SegmentationConfig | ClassificationConfig | ReportConfig
-
-PARTS: dict[str, type[TaskConfig]] = {
-    "encoder": EncoderOnlyConfig,
-    "segmentation": SegmentationConfig,
-    "classification": ClassificationConfig,
-    "report": ReportConfig,
-}
-"""Parts a bundle may hold, in training order, and the configuration of each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """Which patients a part was never trained on: those that `preprocessing.split` sets aside."""
-
-    val_fraction: float
-    """Share of the patients it was validated on."""
-
-    held_out: tuple[str, ...] = HELD_OUT
-    """Values of the catalog's `split` column that were left out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OperatingPoint:
-    """From which calibrated probabilities on a class head is to be believed, and how it was found.
-
-    None where the validation studies tell too little; the head is then not asked to judge.
-    """
-
-    label: str
-
-    threshold: float | None
-    """Present from here on; best F1."""
-
-    low: float | None
-    """Up to here the head denies."""
-
-    high: float | None
-    """From here on the head is confident."""
-
-    positives: int
-    studies: int
-    """Validation studies whose label is known, and those of them that have the finding."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What turns a class head's logits into probabilities that mean what they say."""
-
-    temperature: float
-    """Logits are divided by it."""
-
-    studies: int
-    """It was fitted on, all of validation."""
-
-    points: tuple[OperatingPoint, ...]
-    """One per class."""
-
-    def point(self, label: str) -> OperatingPoint | None:
-        """Of a class; None where the head does not know it."""
-        return next((point for point in self.points if point.label == label), None)
-
-    def threshold(self, label: str) -> float:
-        """From which on a class counts as found; 0.5 where validation gave none."""
-        point = self.point(label)
-        return 0.5 if point is None or point.threshold is None else point.threshold
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One trained task of a bundle: its network, and what it may be used for."""
-
-    task: str
-    """Key of `PARTS`."""
-
-    config: TaskConfig
-
-    spec: PreprocessSpec | None
-    """How its studies were prepared; None if by nnU-Net itself."""
-
-    region: str
-    """Body region it was trained for, as in the catalog."""
-
-    trained_on: str
-    """Name and size of the training data, one line."""
-
-    patch: Grid | None = None
-    """Voxels along z, y, x of the training patches; None for whole volumes."""
-
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    """What it reached in validation."""
-
-    split: Split | None = None
-    """None for a part written before splits were recorded."""
-
-    calibration: Calibration | None = None
-    """Of a classification part; None where validation had too few studies to fit one."""
-
-    def __post_init__(self) -> None:
-        expected = PARTS.get(self.task)
-        if expected is None:
-            raise ConfigError(f"unknown part {self.task!r}; known: {', '.join(PARTS)}.")
-        if not isinstance(self.config, expected):
-            raise ConfigError(
-                f"part {self.task} needs a {expected.__name__}, got {type(self.config).__name__}."
-            )
-        if isinstance(self.config, ReportConfig) and self.spec is not None:
-            _check_shape(self.config, self.spec)
-
-    @property
-    def our_spec(self) -> PreprocessSpec:
-        """How its studies were prepared, where this package can do it.
-
-        Raises:
-            BundleError: nnU-Net prepared them.
-        """
-        if self.spec is None:
-            raise BundleError(
-                f"the {self.task} part was trained on data prepared by nnU-Net, which this "
-                "package does not repeat. Apply it with nnUNetv2_predict."
-            )
-        return self.spec
-
-    @property
-    def labels(self) -> dict[str, int]:
-        """Class name -> output index; background is segmentation's output 0."""
-        if isinstance(self.config, (ReportConfig, EncoderOnlyConfig)):
-            return {}
-        first = 1 if self.task == "segmentation" else 0
-        return {name: i for i, name in enumerate(self.config.classes, start=first)}
-
-
-def _check_shape(config: ReportConfig, spec: PreprocessSpec) -> None:
-    if config.shape != spec.shape:
-        raise ConfigError(
-            f"the report model takes volumes of {config.shape}, its preprocessing makes "
-            f"{spec.shape}; give both one shape."
-        )
-
 
 def extra_file(name: str) -> str:
     """The file of one of `EXTRAS`."""
     return f"{name}.safetensors"
-
-
-def adapted(config: TaskConfig) -> PretrainedConfig | None:
-    """The decoder's configuration, if the part holds adapters of a base that it lacks."""
-    decoder = config.decoder if isinstance(config, ReportConfig) else None
-    if isinstance(decoder, PretrainedConfig) and decoder.tuning == "lora":
-        return decoder
-    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,6 +203,8 @@ def _portable(config: TaskConfig) -> TaskConfig:
     if isinstance(config, ReportConfig) and isinstance(config.decoder, PretrainedConfig):
         base = config.decoder.base
         return replace(config, decoder=replace(config.decoder, base=base and Path(base.name)))
+    if isinstance(config, ContrastiveConfig) and config.text.base is not None:
+        return replace(config, text=replace(config.text, base=Path(config.text.base.name)))
     return config
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from uvlm.models.bundle_files import Part, adapted
 from uvlm.models.config import PretrainedConfig, ReportConfig
+from uvlm.models.tower_config import SliceEncoderConfig
 from uvlm.registry import DISCLAIMER
 
 __all__ = ["model_card"]
@@ -44,6 +45,8 @@ def model_card(parts: Mapping[str, Part], *, reports_inside: bool = False) -> st
 
 
 def _rows(part: Part) -> list[str]:
+    if isinstance(part.config, SliceEncoderConfig):
+        return _slices(part, part.config)
     shape = part.patch or (part.spec.shape if part.spec else None)
     voxels = f" of {'x'.join(map(str, shape))} voxels (z, y, x)" if shape else ""
     kind = "patches" if part.patch else "volumes"
@@ -54,6 +57,16 @@ def _rows(part: Part) -> list[str]:
         f"- Input: {kind}{voxels}, {how}",
         *_calibration(part),
         *_language_model(part),
+    ]
+
+
+def _slices(part: Part, config: SliceEncoderConfig) -> list[str]:
+    low, high = config.window
+    return [
+        "- A 2D encoder, as it was given; its licence applies",
+        f"- Input: {config.slices} axial slices of {config.size}x{config.size} pixels, {low:g} to "
+        f"{high:g} HU, cut from the volume of the report",
+        f"- Trained: {part.trained_on}",
     ]
 
 

@@ -5,13 +5,14 @@ Stages are numbered 1 (shallow) to N (deep), decoder layers 1 to L, as in the pa
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from math import prod
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from uvlm.config import LATER
 from uvlm.errors import ConfigError
+from uvlm.models.decoder_config import DecoderConfig, PretrainedConfig
+from uvlm.models.tower_config import PackerConfig, TowersConfig, ViTConfig
 
 __all__ = [
     "ClassificationConfig",
@@ -163,97 +164,10 @@ class InjectionConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderConfig:
-    """Language decoder; the defaults are the paper's 0.1B."""
-
-    vocab_size: int = 151_669
-    """Entries of the tokenizer, special tokens included."""
-
-    layers: int = 8
-    """Transformer blocks."""
-
-    width: int = 512
-    """Hidden width."""
-
-    heads: int = 8
-    """Attention heads."""
-
-    ffn: int = 2048
-    """Hidden width of the feed-forward block."""
-
-    rope_base: float = 10_000.0
-    """Base of the rotary position code."""
-
-    rotary: Literal["halves", "authors"] = "halves"
-    """Pairs turned by one angle each, or the published code's table, which is no rotation."""
-
-    def __post_init__(self) -> None:
-        _refuse(
-            self.width % (2 * self.heads) != 0,
-            f"width ({self.width}) must be an even multiple of heads ({self.heads}).",
-        )
-        smallest = min(self.vocab_size, self.layers, self.width, self.heads, self.ffn)
-        _refuse(smallest < 1, "every size of the decoder must be positive.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainedConfig:
-    """A causal language model of transformers (Qwen3, Phi-4, any like Llama) in place of the
-    decoder from scratch."""
-
-    base: Path | None = None
-    """Local folder of the model: config.json, *.safetensors, tokenizer.json."""
-
-    architecture: str = ""
-    """Text of the base's config.json; read from `base` when a run begins."""
-
-    fingerprint: str = ""
-    """16 hexadecimal digits that name the base's weights; read from `base` too."""
-
-    vocab_size: int = 0
-    """Entries of the embedding, tokens added for vision included; 0 until the base is read."""
-
-    new_tokens: tuple[int, ...] = ()
-    """Entries that the base's own vocabulary lacks (markers of vision and turns); their rows are
-    trained beside adapters too. Read from `base`."""
-
-    tuning: Literal["lora", "full"] = "lora"
-    """Train low-rank adapters over frozen weights in 16 bits, or all weights, kept in 32 bits."""
-
-    rank: int = 64
-    """Rank of the adapters (paper: 64)."""
-
-    alpha: int = 128
-    """Scale of the adapters, divided by the rank (paper: 128)."""
-
-    targets: tuple[str, ...] = ()
-    """Names of the adapted linear layers; () takes the attention's projections."""
-
-    def __post_init__(self) -> None:
-        _refuse(self.rank < 1 or self.alpha < 1, "rank and alpha must be at least 1.")
-
-    @property
-    def hf(self) -> dict[str, Any]:
-        """config.json of the base; empty until it is read."""
-        found: dict[str, Any] = json.loads(self.architecture) if self.architecture else {}
-        return found
-
-    @property
-    def layers(self) -> int:
-        """Transformer blocks; 0 until the base is read."""
-        return int(self.hf.get("num_hidden_layers", 0))
-
-    @property
-    def width(self) -> int:
-        """Hidden width; 0 until the base is read."""
-        return int(self.hf.get("hidden_size", 0))
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """Encoder, alignment, injection and decoder of task 3."""
 
-    encoder: EncoderConfig = EncoderConfig()
+    encoder: EncoderConfig | ViTConfig | TowersConfig = EncoderConfig()
     """Shared with the other tasks."""
 
     shape: Grid = (192, 256, 256)
@@ -262,7 +176,11 @@ class ReportConfig:
     injection: InjectionConfig = InjectionConfig()
     """Which stage goes where."""
 
-    decoder: DecoderConfig | PretrainedConfig = DecoderConfig()
+    packer: PackerConfig | None = field(default=None, metadata=LATER)
+    """Packers in the place of alignment (HSENet): all visual tokens stand at the input, so that
+    injection.layers must be ()."""
+
+    decoder: DecoderConfig | PretrainedConfig = field(default_factory=DecoderConfig)
     """The language model: from scratch, or a pretrained one."""
 
     mask: Literal["vision_bidirectional", "causal", "authors"] = "vision_bidirectional"
@@ -275,18 +193,49 @@ class ReportConfig:
     findings: bool = False
     """Tell the decoder the abnormalities: in training the catalog's, then the class head's."""
 
+    markers: Literal["both", "bos", "none"] = field(default="both", metadata=LATER)
+    """What stands around the visual tokens: a marker before and one after them; the token that
+    begins every text of the language model before them (HSENet); nothing, for a language model
+    without such a token."""
+
     vision_start_id: int | None = None
-    """The tokenizer's id of the marker before the visual tokens; None until it is known."""
+    """The tokenizer's id of the marker before the visual tokens, or of its beginning of a text;
+    None until it is known."""
 
     vision_end_id: int | None = None
-    """The tokenizer's id of the marker after them."""
+    """The tokenizer's id of the marker after them; unused unless `markers` is "both"."""
 
     def __post_init__(self) -> None:
         r, stages = self.reference_stage, self.encoder.num_stages
         _refuse(not 1 <= r <= stages, f"reference_stage must be 1..{stages} or -{stages}..-1.")
         self.encoder.stage_grid(self.shape, stages)
+        _refuse(
+            self.mask == "authors" and self.markers != "both",
+            'the mask "authors" is that of two markers; it needs markers "both".',
+        )
+        if self.packer is not None:
+            self._check_packer(self.packer)
         if self.decoder.layers:  # 0 for a base that is not read yet
             self._check_decoder()
+
+    def _check_packer(self, packer: PackerConfig) -> None:
+        _refuse(
+            self.injection.layers != (),
+            "packed stages stand at the input and enter no layer; with a packer set "
+            "injection.layers to ().",
+        )
+        stages, chosen = self.encoder.num_stages, set(packer.stages)
+        _refuse(
+            len(chosen) < len(packer.stages) or not chosen <= set(range(1, stages + 1)),
+            f"packer.stages must be different ones of 1 to {stages}, got {packer.stages}.",
+        )
+        widths = {stage: self.encoder.features[stage - 1] for stage in self.stages_used}
+        _refuse(
+            packer.shared and len(set(widths.values())) > 1,
+            f"a shared packer needs stages of one width; those are {widths}.",
+        )
+        for stage in self.stages_used:
+            packer.regions(self.encoder.stage_grid(self.shape, stage))
 
     def _check_decoder(self) -> None:
         stages, layers = self.encoder.num_stages, self.decoder.layers
@@ -298,7 +247,8 @@ class ReportConfig:
             )
         seen = [layer for layer, _ in self.layer_stages]
         _refuse(len(seen) != len(set(seen)), "a decoder layer can receive only one stage.")
-        markers = [i for i in (self.vision_start_id, self.vision_end_id) if i is not None]
+        named = {"both": (self.vision_start_id, self.vision_end_id), "bos": (self.vision_start_id,)}
+        markers = [i for i in named.get(self.markers, ()) if i is not None]
         size = self.decoder.vocab_size
         _refuse(
             len(set(markers)) < len(markers) or not all(0 <= i < size for i in markers),
@@ -307,17 +257,43 @@ class ReportConfig:
         )
 
     @property
-    def marker_ids(self) -> tuple[int, int]:
-        """Ids of the markers around the visual tokens.
+    def marker_ids(self) -> tuple[int, ...]:
+        """Ids of what stands around the visual tokens: before and after them, before them alone,
+        or none.
 
         Raises:
             ConfigError: they were not set yet.
         """
-        if self.vision_start_id is None or self.vision_end_id is None:
+        start, end = self.vision_start_id, self.vision_end_id
+        if self.markers == "none":
+            return ()
+        if self.markers == "bos":
+            if start is None:
+                raise ConfigError(
+                    "vision_start_id is unset; it is the tokenizer's beginning of a text. Where "
+                    'the tokenizer has none, set markers to "none".'
+                )
+            return (start,)
+        if start is None or end is None:
             raise ConfigError(
                 "vision_start_id and vision_end_id are unset; the tokenizer has both."
             )
-        return self.vision_start_id, self.vision_end_id
+        return start, end
+
+    @property
+    def opening(self) -> int:
+        """Positions before the visual tokens."""
+        return 0 if self.markers == "none" else 1
+
+    @property
+    def closing(self) -> int:
+        """Positions between the visual tokens and the text."""
+        return 1 if self.markers == "both" else 0
+
+    @property
+    def before_text(self) -> int:
+        """Positions of visual tokens and markers."""
+        return self.opening + self.num_visual_tokens + self.closing
 
     @property
     def reference_stage(self) -> int:
@@ -334,14 +310,37 @@ class ReportConfig:
         return tuple((j, stages - j + 1) for j in range(1, min(stages, self.decoder.layers) + 1))
 
     @property
+    def stages_used(self) -> tuple[int, ...]:
+        """Numbers of the stages the decoder receives: shallowest first, or as they are packed."""
+        if self.packer is not None:
+            return self.packer.stages or tuple(range(1, self.encoder.num_stages + 1))
+        return tuple(sorted({self.reference_stage, *(stage for _, stage in self.layer_stages)}))
+
+    @property
+    def packed_grids(self) -> tuple[Grid, ...]:
+        """Regions along z, y, x of each packed stage; () without a packer."""
+        if self.packer is None:
+            return ()
+        grids = (self.encoder.stage_grid(self.shape, stage) for stage in self.stages_used)
+        return tuple(map(self.packer.regions, grids))
+
+    @property
     def token_grid(self) -> Grid:
-        """Visual tokens along z, y, x."""
-        return self.encoder.stage_grid(self.shape, self.reference_stage)
+        """Visual tokens along z, y, x; of each stage, where they are packed.
+
+        Raises:
+            ConfigError: packed stages have different grids.
+        """
+        if self.packer is None:
+            return self.encoder.stage_grid(self.shape, self.reference_stage)
+        grids = self.packed_grids
+        _refuse(len(set(grids)) > 1, f"packed stages have no one grid, but {grids}.")
+        return grids[0]
 
     @property
     def num_visual_tokens(self) -> int:
         """K."""
-        return prod(self.token_grid)
+        return sum(map(prod, self.packed_grids)) if self.packer else prod(self.token_grid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,7 +361,7 @@ class JointConfig:
 
     @property
     def encoder(self) -> EncoderConfig:
-        return self.report.encoder
+        return self.classification.encoder
 
 
 def authors(

@@ -5,7 +5,7 @@ Shapes: B batch, C channels of a stage, D H W voxels along z y x.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,10 +19,10 @@ from dynamic_network_architectures.initialization.weight_init import (
     init_last_bn_before_add_to_0,
 )
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from uvlm.models.config import EncoderConfig
 from uvlm.models.normalisation import InstanceNorm
+from uvlm.models.stages import StageEncoder
 from uvlm.models.strided import StridedConv3d
 
 __all__ = [
@@ -85,12 +85,11 @@ def name_weights_once(module: nn.Module) -> None:
             vars(block)["all_modules"] = block._modules.pop("all_modules")
 
 
-class Encoder(nn.Module):
+class Encoder(StageEncoder):
     """A volume in, the feature maps of all stages out.
 
     Attributes:
-        checkpointing: keep only the input of stem and stages for the backward pass and compute
-            the rest a second time; same gradients, a third more time
+        checkpointing: keep only the input of stem and stages for the backward pass
         channels_last: lay volumes out with channels last on a GPU too; on the CPU they always are
 
     Shape:
@@ -98,22 +97,18 @@ class Encoder(nn.Module):
         result: one (B, C_i, D_i, H_i, W_i) per stage, shallowest first
     """
 
+    config: EncoderConfig
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.checkpointing = False
-        self.channels_last = False
         built = residual_encoder(config)
         self.stem: nn.Module = built.stem
         self.stages: nn.Sequential = built.stages
         name_weights_once(self)
         initialise_convolutions(self)
 
-    def forward(self, x_BCDHW: Tensor) -> list[Tensor]:
-        return list(self.each_stage(x_BCDHW))
-
     def each_stage(self, x_BCDHW: Tensor) -> Iterator[Tensor]:
-        """Stage after stage; a caller that lets go of one frees it before the next but one."""
         z, y, x = x_BCDHW.shape[2:]
         self.config.stage_grid((z, y, x), self.config.num_stages)
         features_BCDHW = self._run(self._enter, x_BCDHW)
@@ -121,39 +116,9 @@ class Encoder(nn.Module):
             features_BCDHW = self._run(stage, features_BCDHW)
             yield features_BCDHW
 
-    def pooled(
-        self,
-        x_BCDHW: Tensor,
-        pool: Callable[[Tensor, int], Tensor],
-        stages: Collection[int] | None = None,
-    ) -> dict[int, Tensor]:
-        """What `pool(stage, number)` makes of each stage, as soon as the stage is there, so that
-        no more than two full maps exist together: at 192x256x256 the first alone has 1.6 GB.
-
-        Args:
-            pool: such as `AlignStages.pool_stage`
-            stages: numbers, counted from 1, of those wanted; None for all. What is deeper than
-                the last of them is not computed.
-        """
-        wanted = range(1, self.config.num_stages + 1) if stages is None else stages
-        made: dict[int, Tensor] = {}
-        for number, stage_BCDHW in enumerate(self.each_stage(x_BCDHW), start=1):
-            if number in wanted:
-                made[number] = pool(stage_BCDHW, number)
-            if number >= max(wanted):
-                break
-        return made
-
     def _enter(self, x_BCDHW: Tensor) -> Tensor:
         """The stem; what follows keeps the layout of its result."""
         features_BCDHW: Tensor = self.stem(x_BCDHW)
         if self.channels_last:
             return features_BCDHW.contiguous(memory_format=torch.channels_last_3d)
         return features_BCDHW
-
-    def _run(self, part: Callable[[Tensor], Tensor], x_BCDHW: Tensor) -> Tensor:
-        if self.checkpointing and torch.is_grad_enabled():
-            # Nothing in these blocks is random.
-            again: Tensor = checkpoint(part, x_BCDHW, use_reentrant=False, preserve_rng_state=False)
-            return again
-        return part(x_BCDHW)

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from uvlm import __version__
 from uvlm.errors import BundleError, ConfigError, MissingExtraError, UvlmError
-from uvlm.models.align import AlignStages
+from uvlm.models.bridge import Bridge
 from uvlm.models.bundle import Bundle
-from uvlm.models.encoder import Encoder
+from uvlm.models.stages import StageEncoder
 from uvlm.models.uvlm import ReportModel
 
 __all__ = [
@@ -64,8 +64,8 @@ class EncoderGraph(nn.Module):
 
     def __init__(
         self,
-        encoder: Encoder,
-        align: AlignStages | None,
+        encoder: StageEncoder,
+        align: Bridge | None,
         shape: tuple[int, int, int],
         maps: tuple[int, ...] = (),
     ) -> None:
@@ -79,7 +79,7 @@ class EncoderGraph(nn.Module):
         self.shape = shape
 
     @property
-    def align(self) -> AlignStages | None:
+    def align(self) -> Bridge | None:
         """Of the report part."""
         return self._align[0]
 
@@ -103,7 +103,7 @@ def graph_of(bundle: Bundle, task: str, maps: tuple[int, ...] = ()) -> EncoderGr
     align, report = None, bundle.modules.get("report")
     if report is not None and report.encoder is module.encoder:
         align = cast(ReportModel, report).align
-    return EncoderGraph(cast(Encoder, module.encoder), align, part.our_spec.shape, maps).eval()
+    return EncoderGraph(cast(StageEncoder, module.encoder), align, part.our_spec.shape, maps).eval()
 
 
 def export_encoder(bundle: Bundle, folder: Path | str, to: Format) -> float:

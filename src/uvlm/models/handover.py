@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from uvlm.errors import BundleError, ConfigError
 from uvlm.imaging.preprocess import PreprocessSpec
 from uvlm.models.bundle import Bundle
-from uvlm.models.bundle_files import PARTS, Split
+from uvlm.models.bundle_files import ENCODERS, Split
 
-__all__ = ["Handover", "check_split", "load_encoder"]
+__all__ = ["Handover", "check_split", "load_encoder", "recorded"]
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,14 @@ def check_split(bundle: Bundle, split: Split) -> None:
 
     A larger share would validate on patients the encoder has learned from; a smaller one would
     train on patients an earlier part was validated on. A part that does not say how its patients
-    were divided is warned of.
+    were divided is warned of; a 2D encoder has learned from none of them.
 
     Raises:
         ConfigError: naming the share to use.
     """
     for name, part in bundle.parts.items():
+        if part.task == "slices":
+            continue
         if part.split is None:
             log.warning(
                 "%s: its %s part does not say which patients it was validated on; unless its "
@@ -88,7 +91,7 @@ def load_encoder(
     Raises:
         BundleError: the encoders differ in any setting, or the bundle lacks the part.
     """
-    source = part or [name for name in PARTS if name in bundle.parts][-1]
+    source = part or [name for name in ENCODERS if name in bundle.parts][-1]
     if source not in bundle.parts:
         raise BundleError.about(
             bundle.path, f"it has no {source} part", f"It holds {', '.join(bundle.parts)}."
@@ -104,23 +107,27 @@ def load_encoder(
         )
     weights = given.encoder.state_dict()
     taking.encoder.load_state_dict(weights, strict=True)
+    return recorded(bundle, source, weights, spec)
+
+
+def recorded(
+    bundle: Bundle, source: str, weights: Mapping[str, Tensor], spec: PreprocessSpec | None
+) -> Handover:
+    """The record of `weights` taken over from part `source`; other preprocessing is warned of."""
     differences = _preparations(bundle.parts[source].spec, spec)
     for difference in differences:
         log.warning("%s: preprocessing differs from this run's: %s", bundle.path, difference)
-    record = Handover(
+    values = sum(tensor.numel() for tensor in weights.values())
+    log.info(
+        "weights of the %s part taken over: %d tensors, %d values", source, len(weights), values
+    )
+    return Handover(
         source=source,
         fingerprint=bundle.fingerprint,
         tensors=len(weights),
-        values=sum(tensor.numel() for tensor in weights.values()),
+        values=values,
         differences=differences,
     )
-    log.info(
-        "encoder of the %s part taken over: %d tensors, %d values",
-        record.source,
-        record.tensors,
-        record.values,
-    )
-    return record
 
 
 def _preparations(there: PreprocessSpec | None, here: PreprocessSpec | None) -> tuple[str, ...]:

@@ -40,6 +40,10 @@ class VisualPlan:
     gates: Mapping[int, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     """Decoder layer -> what scales its addition, given the hidden states (B, K, E) there."""
 
+    opening: int = 1
+    closing: int = 1
+    """Markers before and after the visual tokens, see `TokenLayout`."""
+
     def __post_init__(self) -> None:
         for layer, tokens in self.per_layer.items():
             if tokens.shape != self.prefix.shape:
@@ -51,7 +55,12 @@ class VisualPlan:
     def layout(self, num_text: int, prompts: PaddedPrompts | None = None) -> TokenLayout:
         """Positions of these visual tokens followed by `num_text` text tokens."""
         return TokenLayout(
-            num_vision=self.prefix.shape[1], num_text=num_text, mask=self.mask, prompts=prompts
+            num_vision=self.prefix.shape[1],
+            num_text=num_text,
+            mask=self.mask,
+            prompts=prompts,
+            opening=self.opening,
+            closing=self.closing,
         )
 
     def rows(self, chosen: Sequence[int]) -> VisualPlan:

@@ -3,7 +3,8 @@
     <vision_start>  v v v v  <vision_end>  text text text
     0               1 .. K   K + 1         K + 2 ..
 
-The mask, the injection and the choice of logits all ask `TokenLayout`, so they cannot disagree.
+Either marker may be missing. The mask, the injection and the choice of logits all ask
+`TokenLayout`, so they cannot disagree.
 """
 
 from __future__ import annotations
@@ -64,16 +65,22 @@ class TokenLayout:
     prompts: PaddedPrompts | None = None
     """Where the text of the rows begins with prompts of different lengths."""
 
+    opening: int = 1
+    """Positions before the visual tokens: a marker, or the language model's beginning of a text."""
+
+    closing: int = 1
+    """Positions between the visual tokens and the text."""
+
     @property
     def vision(self) -> slice:
-        return slice(1, 1 + self.num_vision)
+        return slice(self.opening, self.opening + self.num_vision)
 
     @property
     def text(self) -> slice:
-        return slice(self.vision.stop + 1, len(self))
+        return slice(self.vision.stop + self.closing, len(self))
 
     def __len__(self) -> int:
-        return self.num_vision + 2 + self.num_text
+        return self.opening + self.num_vision + self.closing + self.num_text
 
     def visible(self, start: int, device: torch.device | str | None = None) -> Tensor | None:
         """Which positions the queries at `start` to the end may see.

@@ -19,7 +19,14 @@ from uvlm.models.config import PretrainedConfig
 from uvlm.models.pretrained_architecture import why_not
 from uvlm.text.tokenizer import Tokenizer
 
-__all__ = ["base_files", "base_tokenizer", "check_base", "read_base"]
+__all__ = [
+    "base_files",
+    "base_fingerprint",
+    "base_tokenizer",
+    "check_base",
+    "read_base",
+    "read_settings",
+]
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER = "tokenizer.json"
@@ -41,7 +48,7 @@ def read_base(config: PretrainedConfig) -> PretrainedConfig:
     read = replace(
         config,
         architecture=json.dumps(found, sort_keys=True),
-        fingerprint=_fingerprint(folder),
+        fingerprint=base_fingerprint(folder),
         vocab_size=max(known, tokenizer.vocab_size),
         new_tokens=tuple(
             sorted(
@@ -83,7 +90,7 @@ def check_base(config: PretrainedConfig, folder: Path) -> list[Path]:
     Raises:
         ConfigError: it is another one, or cannot be used.
     """
-    files, found = base_files(_folder(folder)), _fingerprint(folder)
+    files, found = base_files(_folder(folder)), base_fingerprint(folder)
     if found != config.fingerprint:
         raise _other(config, folder, found)
     return files
@@ -97,7 +104,7 @@ def base_files(folder: Path) -> list[Path]:
     """
     index = folder / INDEX
     if index.is_file():
-        names = sorted(set(_json(index).get("weight_map", {}).values()))
+        names = sorted(set(read_settings(index).get("weight_map", {}).values()))
         missing = [name for name in names if not (folder / Path(name).name).is_file()]
         if missing or not names:
             lacking = ", ".join(missing) or "every file"
@@ -125,7 +132,7 @@ def _folder(folder: Path | None) -> Path:
 
 def _architecture(folder: Path) -> dict[str, Any]:
     """config.json, refused if our hooks or our face do not fit such a model."""
-    found = _json(folder / CONFIG)
+    found = read_settings(folder / CONFIG)
     refused = why_not(found)
     if refused:
         raise ConfigError.about(folder / CONFIG, refused, DOWNLOAD)
@@ -141,7 +148,12 @@ def _other(config: PretrainedConfig, folder: Path, found: str) -> InputError:
     )
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """The table in a config.json.
+
+    Raises:
+        ConfigError: it is none.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -151,7 +163,7 @@ def _json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _fingerprint(folder: Path) -> str:
+def base_fingerprint(folder: Path) -> str:
     """16 digits of the SHA-256 over all weight files: a fine-tuned copy differs."""
     files = base_files(folder)
     states = [(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -45,7 +45,7 @@ class Sight:
         self.reached = 0
 
     def layout_of(self, length: int) -> TokenLayout:
-        return replace(self.layout, num_text=length - self.layout.num_vision - 2)
+        return replace(self.layout, num_text=length - self.layout.text.start)
 
 
 def look(sight: Sight, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:

@@ -221,9 +221,27 @@ class PackerConfig:
     dropout: float = 0.1
     """In its attention, while training."""
 
+    order: Literal["zyx", "zxy"] = "zyx"
+    """Order of a stage's regions in the sequence, slowest axis first; the published code's volumes
+    have x before y."""
+
     def __post_init__(self) -> None:
         if min(self.kernel) < 1 or self.hidden < 0 or not 0 <= self.dropout < 1:
             raise ConfigError("kernel must be positive, hidden not negative, dropout in 0..1.")
+
+    def regions(self, grid: Grid) -> Grid:
+        """Regions along z, y, x of a stage with `grid` tokens along them.
+
+        Raises:
+            ConfigError: the kernel does not divide the grid.
+        """
+        if any(n % k for n, k in zip(grid, self.kernel, strict=True)):
+            raise ConfigError(
+                f"the packer's kernel {self.kernel} does not divide a grid of {tuple(grid)} "
+                "tokens; choose divisors of it along every axis, or pack other stages."
+            )
+        z, y, x = (n // k for n, k in zip(grid, self.kernel, strict=True))
+        return z, y, x
 
 
 @dataclass(frozen=True, kw_only=True)

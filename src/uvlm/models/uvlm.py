@@ -1,4 +1,4 @@
-"""U-VLM's models of task 2 and 3: the shared encoder with a class head, or with a decoder.
+"""Models of task 2 and 3: the shared encoder with a class head, or any encoder with a decoder.
 
 Shapes: B batch, C labels or channels, D H W voxels along z y x, T text tokens, E decoder width.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from uvlm.errors import ConfigError
-from uvlm.models.align import AlignStages
+from uvlm.models.bridge import Bridge, build_bridge
 from uvlm.models.config import ClassificationConfig, PretrainedConfig, ReportConfig
 from uvlm.models.decoder import Decoder
 from uvlm.models.encoder import Encoder
@@ -20,6 +20,9 @@ from uvlm.models.injection import VisualPlan
 from uvlm.models.language import LogitsAt
 from uvlm.models.layout import TokenLayout
 from uvlm.models.pretrained import PretrainedDecoder
+from uvlm.models.stages import StageEncoder
+from uvlm.models.vision import build_encoder
+from uvlm.models.vit import SlicedVolume
 
 __all__ = ["ClassificationModel", "ReportModel"]
 
@@ -55,11 +58,11 @@ def _decoder(config: ReportConfig) -> Decoder | PretrainedDecoder:
     if config.injection.place != "before":
         raise ConfigError("a pretrained decoder takes injection before its layers only.")
     decoder = PretrainedDecoder(config.decoder)
-    if config.num_visual_tokens + 2 >= decoder.positions:
+    if config.before_text >= decoder.positions:
+        fewer = "a larger packer.kernel" if config.packer else "a deeper injection.reference_stage"
         raise ConfigError(
             f"the base model reads {decoder.positions} positions, too few for "
-            f"{config.num_visual_tokens} visual tokens and a report; use a deeper "
-            "injection.reference_stage or another base."
+            f"{config.num_visual_tokens} visual tokens and a report; use {fewer} or another base."
         )
     return decoder
 
@@ -74,7 +77,8 @@ class ReportModel(nn.Module):
     such as the encoder's stages or the plan of a study, start there.
 
     Shape:
-        x: (B, in_channels, D, H, W), D H W = config.shape
+        x: (B, in_channels, D, H, W), D H W = config.shape; a `SlicedVolume` for an encoder that
+            looks at slices
         tokens: (B, T), text only (the vision markers are added here), padded at the end
         result: (B, T, V), position t predicts token t + 1; or those `logits_at` names
     """
@@ -85,12 +89,14 @@ class ReportModel(nn.Module):
         self.marker_ids = config.marker_ids
         if not config.decoder.layers:
             raise ConfigError("the base of the pretrained decoder was not read; use read_base.")
-        self.encoder = Encoder(config.encoder)
-        self.align = AlignStages(config)
+        self.encoder: StageEncoder = build_encoder(config.encoder)
+        self.align: Bridge = build_bridge(config)
         self.decoder = _decoder(config)
 
-    def forward(self, x_BCDHW: Tensor, tokens_BT: Tensor, *, logits_at: LogitsAt = None) -> Tensor:
-        plan = self.visual_plan(self.encoder(x_BCDHW))
+    def forward(
+        self, x: Tensor | SlicedVolume, tokens_BT: Tensor, *, logits_at: LogitsAt = None
+    ) -> Tensor:
+        plan = self.visual_plan(self.encoder(x))
         return self.decode(plan, tokens_BT, logits_at=logits_at)
 
     def visual_plan(self, stages: Sequence[Tensor]) -> VisualPlan:
@@ -105,11 +111,12 @@ class ReportModel(nn.Module):
         return torch.as_tensor(logits)
 
     def embed(self, plan: VisualPlan, tokens_BT: Tensor) -> tuple[Tensor, TokenLayout]:
-        """Embeddings of the whole sequence, `<vision_start> vision <vision_end> text`, and where
-        each part sits."""
-        ids_B2 = tokens_BT.new_tensor(self.marker_ids).expand(len(tokens_BT), 2)
+        """Embeddings of the whole sequence, `<vision_start> vision <vision_end> text` with the
+        markers there are, and where each part sits."""
+        ids, opening = self.marker_ids, self.config.opening
+        ids_Bm = tokens_BT.new_tensor(ids).expand(len(tokens_BT), len(ids))
         # One look-up: each has a gradient as large as the vocabulary.
-        found_BXE = self.decoder.embedding(torch.cat((ids_B2, tokens_BT), dim=1))
-        start_B1E, end_B1E, text_BTE = found_BXE.tensor_split((1, 2), dim=1)
-        embeddings_BLE = torch.cat((start_B1E, plan.prefix, end_B1E, text_BTE), dim=1)
+        found_BXE = self.decoder.embedding(torch.cat((ids_Bm, tokens_BT), dim=1))
+        before_BmE, after_BmE, text_BTE = found_BXE.tensor_split((opening, len(ids)), dim=1)
+        embeddings_BLE = torch.cat((before_BmE, plan.prefix, after_BmE, text_BTE), dim=1)
         return embeddings_BLE, plan.layout(tokens_BT.shape[1])

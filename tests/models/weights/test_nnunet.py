@@ -147,7 +147,7 @@ def test_an_encoder_alone_is_a_bundle_and_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arch", "match"),
     [
-        ({"features_per_stage": [4, 6, 8, 16]}, r"has the shape .*, the network of its plan needs"),
+        ({"features_per_stage": [4, 6, 8, 16]}, r"has the shape .*, its network needs"),
         ({"n_blocks_per_stage": [1, 1, 1, 1]}, "of its tensors belong nowhere"),
         ({"n_blocks_per_stage": [1, 1, 2, 2]}, "it lacks encoder.stages.3"),
         ({"kernel_sizes": [[1, 3, 3], *[[3, 3, 3]] * 3]}, "kernel_sizes"),

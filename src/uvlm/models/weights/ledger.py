@@ -21,6 +21,7 @@ __all__ = ["Ledger", "Record", "first_name"]
 
 WRAPPERS = re.compile(r"(^|\.)(_orig_mod\.)+")
 SHOWN = 4
+REMEDY = "Give the plans.json it was trained with, or another checkpoint."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +42,15 @@ class Record:
 
 
 class Ledger:
-    """The tensors of one file, each under one plain name."""
+    """The tensors of one file, each under one plain name.
 
-    def __init__(self, path: Path, weights: Mapping[str, Tensor]) -> None:
+    Args:
+        remedy: what to do about a file whose tensors do not fit
+    """
+
+    def __init__(self, path: Path, weights: Mapping[str, Tensor], remedy: str = REMEDY) -> None:
         self.path = path
+        self._remedy = remedy
         self.tensors: dict[str, Tensor] = {}
         self._repeated = 0
         self._used: set[str] = set()
@@ -90,7 +96,7 @@ class Ledger:
         """
         wanted, found = tuple(shape), self.shape(name)
         if found != wanted:
-            self._refuse(f"{name} has the shape {found}, the network of its plan needs {wanted}")
+            self._refuse(f"{name} has the shape {found}, its network needs {wanted}")
         tensor = self.tensors[name]
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
             self._refuse_values(name)
@@ -127,9 +133,7 @@ class Ledger:
         self._refuse(f"{name} holds values that are no finite real numbers")
 
     def _refuse(self, found: str) -> NoReturn:
-        raise BundleError.about(
-            self.path, found, "Give the plans.json it was trained with, or another checkpoint."
-        )
+        raise BundleError.about(self.path, found, self._remedy)
 
 
 def _plain(name: str) -> str:

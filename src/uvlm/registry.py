@@ -86,8 +86,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "phantom": ("uvlm.cli.phantom", "make synthetic CT studies with masks, labels and reports"),
     "prepare": ("uvlm.cli.prepare", "turn a raw dataset into a catalog and a store"),
     "train": ("uvlm.cli.train", "train a recipe: segmentation, classification or report"),
+    "slices": ("uvlm.cli.slices", "describe each study's axial slices by a 2D encoder, once"),
     "features": ("uvlm.cli.features", "compute what a frozen encoder gives for each study, once"),
     "report": ("uvlm.cli.report", "write a report, with probabilities and mask, for each CT"),
+    "ask": ("uvlm.cli.ask", "answer questions about a CT"),
+    "retrieve": ("uvlm.cli.retrieve", "find studies by a text or by another study"),
     "classify": ("uvlm.cli.classify", "probability of each abnormality for each CT"),
     "segment": ("uvlm.cli.segment", "organ and lesion mask on each CT's own grid"),
     "measure": ("uvlm.cli.measure", "volume in ml and mean HU of each class of a mask"),
@@ -163,6 +166,22 @@ RECIPES: dict[str, tuple[str, str]] = {
     "tiny_classification": ("uvlm.training.recipes:tiny_classification", "task 2 on a laptop"),
     "tiny_report": ("uvlm.training.recipes:tiny_report", "task 3 on a laptop"),
     "tiny_joint": ("uvlm.training.recipes:tiny_joint", "tasks 2 and 3 at once on a laptop"),
+    **{
+        name: (f"uvlm.training.hsenet:{name}", about)
+        for name, about in {
+            "hsenet_clip": "HSENet stage 1: volumes with reports",
+            "hsenet_2e3": "HSENet stage 2: gated by slices too",
+            "hsenet_report": "HSENet's reports over both its towers",
+            "hsenet_vqa": "HSENet's answers over both its towers",
+            "tiny_hsenet_clip": "HSENet stage 1 on a laptop",
+            "tiny_hsenet_2e3": "HSENet stage 2 on a laptop",
+            "tiny_hsenet_report": "HSENet's reports on a laptop",
+            "tiny_hsenet_vqa": "HSENet's answers on a laptop",
+            "unet_clip": "U-VLM's encoder, stage 1, on a laptop",
+            "unet_packed": "U-VLM's encoder packed, on a laptop",
+            "towers_injected": "HSENet's towers injected, on a laptop",
+        }.items()
+    },
     **{
         name: ("uvlm.training.paper:paper_run", "; ".join(rows) or "beside the paper's tables")
         for name, rows in PAPER_ROWS.items()

@@ -19,6 +19,8 @@ from uvlm.models.config import (
     ReportConfig,
     SegmentationConfig,
 )
+from uvlm.models.contrastive import ContrastiveModel
+from uvlm.models.contrastive_config import ContrastiveConfig
 from uvlm.models.joint import JointModel
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
@@ -36,6 +38,8 @@ def with_details(model: Any) -> Any:
         return replace(model, classification=labels, report=with_details(model.report))
     if isinstance(model, ReportConfig):
         return replace(model, vision_start_id=0, vision_end_id=1)
+    if isinstance(model, ContrastiveConfig):
+        return model
     return model if model.classes else replace(model, classes=tuple("abc"))
 
 
@@ -48,6 +52,7 @@ MODELS: dict[type, Any] = {
     ClassificationConfig: ClassificationModel,
     ReportConfig: ReportModel,
     JointConfig: JointModel,
+    ContrastiveConfig: ContrastiveModel,
 }
 
 

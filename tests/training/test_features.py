@@ -117,7 +117,7 @@ def test_features_are_those_of_the_encoder_in_half_precision(run: RunConfig, tmp
     records = Records(run, studies)
     for number, row in enumerate((*studies.train, *studies.val)):
         with torch.no_grad():
-            expected = pooler(records[number, 0][None])
+            expected = pooler(records[number, 0]["image"][None])
         got = bank.read(row.series_id)
         assert got.keys() == expected.keys()
         for stage in expected:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
+from tests.models.tiny_contrastive import config as contrastive_config
 from uvlm.errors import ConfigError
+from uvlm.models.contrastive import ContrastiveModel
 from uvlm.training.config import OptimConfig
 from uvlm.training.optim import build_optimizer, learning_rate, set_learning_rate
 
@@ -61,6 +65,20 @@ def test_what_is_frozen_already_stays_out():
     model.head.bias.requires_grad_(False)
     optimizer = build_optimizer(model, OptimConfig())
     assert [len(group["params"]) for group in optimizer.param_groups] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_temperature_is_pulled_to_nothing_only_where_the_authors_do(name):
+    for temperature, decay in (("exp", 0.0), ("authors", 0.5)):
+        model = ContrastiveModel(replace(contrastive_config(), temperature=temperature))
+        optimizer = build_optimizer(model, OptimConfig(name=name, weight_decay=0.5))
+        groups = optimizer.param_groups
+        (own,) = [g for g in groups if any(p is model.scale for p in g["params"])]
+        assert own["weight_decay"] == decay
+        others = {g["weight_decay"] for g in groups if g is not own}
+        assert others == {0.5}
+        parameters = [id(p) for g in groups for p in g["params"]]
+        assert sorted(parameters) == sorted(id(p) for p in model.parameters())
 
 
 @pytest.mark.parametrize("change", [{"lr": 0.0}, {"clip": -1.0}, {"encoder_lr": -0.1}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from uvlm.data.config import AugmentConfig, DataConfig
 from uvlm.errors import ConfigError
 from uvlm.models.config import EncoderConfig, JointConfig, ReportConfig
 from uvlm.registry import PAPER_ROWS, RECIPES
-from uvlm.training.config import LoopConfig, RunConfig
+from uvlm.training.config import READING, LoopConfig, RunConfig
 from uvlm.training.recipes import recipe
 
 
@@ -23,9 +24,22 @@ def test_a_recipe_survives_being_written_and_read(name):
     assert from_dict(RunConfig, to_dict(config)) == config
 
 
+TASKS = {
+    "hsenet_clip": "contrastive",
+    "hsenet_2e3": "contrastive_2e3",
+    "hsenet_report": "report",
+    "hsenet_vqa": "report",
+    "unet_clip": "contrastive",
+    "unet_packed": "report",
+    "towers_injected": "report",
+}
+"""Of recipes that are named otherwise."""
+
+
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in PAPER_ROWS])
 def test_a_recipe_is_of_the_task_in_its_name(name):
-    assert recipe(name).task == name.removeprefix("tiny_")
+    plain = name.removeprefix("tiny_")
+    assert recipe(name).task == TASKS.get(plain, plain)
 
 
 def test_the_paper_is_the_default():
@@ -46,7 +60,7 @@ def test_the_paper_is_the_default():
 def test_no_recipe_mirrors_left_and_right_or_anything_under_a_report():
     for name in RECIPES:
         assert 2 not in recipe(name).data.augment.mirror
-        if recipe(name).task in ("report", "joint"):
+        if recipe(name).task in READING:
             assert recipe(name).data.augment.mirror == ()
 
 
@@ -55,6 +69,54 @@ def test_a_mirrored_report_is_refused():
     data = replace(config.data, augment=AugmentConfig(mirror=(1,)))
     with pytest.raises(ConfigError, match="contradict its report"):
         replace(config, data=data)
+
+
+@pytest.mark.parametrize("name", ["hsenet_clip", "hsenet_2e3"])
+def test_a_mirrored_pair_of_volume_and_report_is_refused(name):
+    config = recipe(name)
+    with pytest.raises(ConfigError, match="contradict its report"):
+        replace(config, data=replace(config.data, augment=AugmentConfig(mirror=(1,))))
+
+
+@pytest.mark.parametrize("name", ["segmentation", "classification", "joint", "hsenet_report"])
+def test_chunks_are_for_contrastive_pretraining_only(name):
+    config = recipe(name)
+    with pytest.raises(ConfigError, match=r"loop\.chunk is for contrastive"):
+        replace(config, loop=replace(config.loop, chunk=2))
+
+
+@pytest.mark.parametrize("name", ["segmentation", "classification", "joint", "hsenet_clip"])
+def test_only_a_report_model_is_asked_questions(name):
+    config = recipe(name)
+    with pytest.raises(ConfigError, match=r"data\.questions are answered by a report model"):
+        replace(config, data=replace(config.data, questions=True))
+
+
+def test_slices_are_for_encoders_that_look_at_them():
+    config = recipe("report")
+    with pytest.raises(ConfigError, match="takes no slices"):
+        replace(config, data=replace(config.data, slices=Path("slices")))
+    with pytest.raises(ConfigError, match="takes no slices"):
+        replace(recipe("hsenet_clip"), slice_encoder=Path("encoder"))
+    assert replace(recipe("hsenet_2e3"), slice_encoder=Path("encoder")).task == "contrastive_2e3"
+
+
+def test_hsenet_is_the_papers():
+    clip, gated, reports, vqa = map(
+        recipe, ("hsenet_clip", "hsenet_2e3", "hsenet_report", "hsenet_vqa")
+    )
+    for config in (clip, gated, reports, vqa):
+        assert config.data.shape == (32, 256, 256)
+        assert (config.optim.name, config.optim.schedule) == ("adamw", "cosine")
+        assert not config.data.augment.active
+    assert clip.data.batch_size == gated.data.batch_size == 24
+    assert gated.loss.consistency.weight_at(0) == 0.1
+    assert gated.loss.consistency.weight_at(5000) == 0
+    assert reports.optim.encoder_lr == vqa.optim.encoder_lr == 0
+    assert isinstance(reports.model, ReportConfig)
+    assert reports.model == vqa.model
+    assert reports.model.num_visual_tokens == 256
+    assert vqa.data.questions
 
 
 def test_whole_volume_tasks_refuse_patches():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,23 +13,30 @@ from torch import nn
 
 from uvlm.data.batching import Batch, training_batches, training_sampler, validation_batches
 from uvlm.data.dataset import StudyDataset
+from uvlm.errors import ConfigError
 from uvlm.models.config import (
     ClassificationConfig,
+    EncoderConfig,
     JointConfig,
     PretrainedConfig,
     ReportConfig,
     SegmentationConfig,
 )
-from uvlm.models.handover import Handover, load_encoder
+from uvlm.models.contrastive import ContrastiveModel
+from uvlm.models.contrastive_config import ContrastiveConfig
+from uvlm.models.handover import Handover
 from uvlm.models.joint import JointModel
 from uvlm.models.pretrained import load_base_weights
+from uvlm.models.text_tower import load_text_weights
+from uvlm.models.tower_handover import take_over
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 from uvlm.training.features import check_bank
 from uvlm.training.optim import build_optimizer
-from uvlm.training.session import NEED, Session, report_config
+from uvlm.training.session import Session, report_config
 from uvlm.training.task import Task, to_device
 from uvlm.training.tasks.classification import ClassificationTask
+from uvlm.training.tasks.contrastive import ContrastiveTask
 from uvlm.training.tasks.joint import JointTask
 from uvlm.training.tasks.report import ReportTask
 from uvlm.training.tasks.segmentation import SegmentationTask
@@ -43,6 +51,7 @@ MODELS: dict[type, Callable[[Any], nn.Module]] = {
     ClassificationConfig: ClassificationModel,
     ReportConfig: ReportModel,
     JointConfig: JointModel,
+    ContrastiveConfig: ContrastiveModel,
 }
 
 
@@ -72,21 +81,28 @@ def build_model(session: Session) -> tuple[nn.Module, Handover | None]:
     if report is not None and isinstance(report.decoder, PretrainedConfig):
         whole: Any = model
         load_base_weights(whole.report if isinstance(model, JointModel) else whole)
+    if isinstance(model, ContrastiveModel) and model.config.text.base is not None:
+        load_text_weights(model.text)
     handover = None
     if session.earlier is not None:
-        handover = load_encoder(model, session.earlier, session.studies.spec)
+        handover = take_over(model, session.earlier, session.studies.spec)
     if report is not None and session.config.task == "report":
         _freeze_unused(model, report)
     return model, handover
 
 
 def _freeze_unused(model: nn.Module, config: ReportConfig) -> None:
-    """Stages deeper than any that the decoder receives get no gradient; data-parallel training
-    would wait for it."""
-    used = max((config.reference_stage, *(stage for _, stage in config.layer_stages)))
+    """Stages deeper than any that the decoder receives, and towers that it does not, get no
+    gradient; data-parallel training would wait for it."""
     encoder: Any = model.get_submodule("encoder")
-    for stage in encoder.stages[used:]:
-        stage.requires_grad_(False)
+    used = config.stages_used
+    if isinstance(config.encoder, EncoderConfig):
+        unused = list(encoder.stages[max(used) :])
+    else:
+        towers = enumerate(getattr(encoder, "towers", (encoder,)), start=1)
+        unused = [tower for number, tower in towers if number not in used]
+    for part in unused:
+        part.requires_grad_(False)
 
 
 def _speed(model: nn.Module, session: Session) -> None:
@@ -102,7 +118,7 @@ def _speed(model: nn.Module, session: Session) -> None:
     if loop.compile:
         # Part by part: that is how the encoder runs them, whoever asks for which stages.
         encoder: Any = model.get_submodule("encoder")
-        for part in (encoder.stem, *encoder.stages):
+        for part in getattr(encoder, "stages", (encoder,)):
             part.compile()
 
 
@@ -120,9 +136,30 @@ def build_task(session: Session, model: nn.Module) -> Task:
     }
     if isinstance(model, JointModel):
         return JointTask(model, frozen=session.frozen, **writing)
+    if isinstance(model, ContrastiveModel):
+        return ContrastiveTask(
+            model,
+            chunk=config.loop.chunk,
+            teacher=_teacher(session),
+            consistency=config.loss.consistency,
+            accumulate=config.loop.accumulate,
+        )
     assert isinstance(model, ReportModel)
     keep = not config.data.augment.active
     return ReportTask(model, frozen=session.frozen, keep=keep, **writing)
+
+
+def _teacher(session: Session) -> ContrastiveModel | None:
+    """Stage 1, for stage 2 to stay near; none where its weight is nothing."""
+    if session.config.task != "contrastive_2e3" or not session.config.loss.consistency.weight:
+        return None
+    found = session.earlier.modules.get("contrastive") if session.earlier else None
+    if not isinstance(found, ContrastiveModel):
+        raise ConfigError(
+            "stage 2 stays near the cosines of stage 1, and there is none. Give the bundle of "
+            "stage 1 with --init BUNDLE, or set --loss.consistency.weight 0."
+        )
+    return copy.deepcopy(found)
 
 
 def step_batches(session: Session, first_step: int) -> Iterator[Batch]:
@@ -147,12 +184,16 @@ def _dataset(session: Session, *, train: bool) -> StudyDataset:
         session.studies.train if train else session.studies.val,
         session.config.data,
         session.studies.spec,
-        need=NEED[session.config.task],
+        need=session.learned,
         encode=session.encode,
         train=train,
         bank=session.bank,
         spacing=report is not None and report.spacing,
         findings=session.studies.labels if report is not None and report.findings else (),
+        slices=session.slices,
+        encode_text=session.text_tokens.encode if session.text_tokens else None,
+        questions=session.studies.questions,
+        encode_question=session.encode_question,
     )
 
 

@@ -10,21 +10,31 @@ from uvlm.data.config import DataConfig
 from uvlm.errors import ConfigError
 from uvlm.models.config import (
     ClassificationConfig,
+    EncoderConfig,
     JointConfig,
     ReportConfig,
     SegmentationConfig,
 )
+from uvlm.models.contrastive_config import ConsistencyConfig, ContrastiveConfig
 
 __all__ = ["LoopConfig", "LossConfig", "ModelConfig", "OptimConfig", "RunConfig", "TaskName"]
 
-TaskName = Literal["segmentation", "classification", "report", "joint"]
+TaskName = Literal[
+    "segmentation", "classification", "report", "joint", "contrastive", "contrastive_2e3"
+]
 
-ModelConfig = SegmentationConfig | ClassificationConfig | ReportConfig | JointConfig
+ModelConfig = (
+    SegmentationConfig | ClassificationConfig | ReportConfig | JointConfig | ContrastiveConfig
+)
+
+READING = ("report", "joint", "contrastive", "contrastive_2e3")
+"""Tasks that learn from the words of reports."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """Optimiser and schedule. Weight decay applies to every parameter, as in the authors' runs."""
+    """Optimiser and schedule. Weight decay applies to every parameter, as in the authors' runs, but
+    for the temperature of contrastive pretraining."""
 
     name: Literal["sgd", "adamw"] = "adamw"
     """SGD has momentum 0.99 and Nesterov's correction; AdamW has betas 0.9 and 0.999."""
@@ -78,6 +88,9 @@ class LossConfig:
     report_weight: float = 1.0
     """Weight of the report's loss beside the labels' in a joint run; both are then halved."""
 
+    consistency: ConsistencyConfig = field(default_factory=ConsistencyConfig)
+    """How near stage 2 of contrastive pretraining stays to stage 1."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1 or self.report_weight <= 0:
             raise ConfigError(
@@ -122,6 +135,10 @@ class LoopConfig:
     patience: int = 0
     """Validations in a row without a better one after which the run ends early; 0 for never."""
 
+    chunk: int = 0
+    """In contrastive pretraining, studies of a batch whose activations exist at once; the step is
+    the same, each chunk is computed twice. 0 for the whole batch."""
+
     activation_checkpointing: bool = False
     """Compute each encoder stage and each layer of a pretrained decoder again in the backward pass
     instead of keeping what they made: less memory for a third more time."""
@@ -136,8 +153,8 @@ class LoopConfig:
         counts = (self.steps, self.accumulate, self.log_every, self.validate_every)
         if min(*counts, self.validate_studies, self.checkpoint_every) < 1:
             raise ConfigError("every number of steps, studies and rounds must be at least 1.")
-        if min(self.validate_reports, self.patience) < 0:
-            raise ConfigError("validate_reports and patience must not be negative.")
+        if min(self.validate_reports, self.patience, self.chunk) < 0:
+            raise ConfigError("validate_reports, patience and chunk must not be negative.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +183,10 @@ class RunConfig:
     """A Hugging Face tokenizer.json for reports; None trains one on the training reports and
     the prompt, with at most model.decoder.vocab_size entries."""
 
+    slice_encoder: Path | None = None
+    """Folder of the 2D encoder that made `data.slices`, to be kept in the bundle: without it, new
+    studies cannot be given to a model that needs slices."""
+
     draft: bool = True
     """Keep the training reports in the bundle, in full and readable, for reports to be written
     sooner; without, nothing else changes, and an earlier bundle's are not handed on."""
@@ -177,8 +198,9 @@ class RunConfig:
     """Folder for the log, the checkpoint and the bundle."""
 
     def __post_init__(self) -> None:
-        if self.task in ("report", "joint") and self.data.augment.mirror:
+        if self.task in READING and self.data.augment.mirror:
             raise ConfigError("reports name places; a mirrored volume would contradict its report.")
+        self._check_slices()
         if self.task != "segmentation" and self.data.patch not in (None, self.data.shape):
             raise ConfigError(f"{self.task} needs whole volumes; leave data.patch unset.")
         if self.data.bank is not None and not (
@@ -196,9 +218,24 @@ class RunConfig:
             self.data.patch or self.data.shape, self.model.encoder.num_stages
         )
 
+    def _check_slices(self) -> None:
+        """Slices are for those who look at them, and nobody else."""
+        encoder = self.model.encoder
+        gated = not isinstance(encoder, EncoderConfig) and encoder.gated
+        if not gated and (self.data.slices or self.slice_encoder):
+            raise ConfigError("the encoder takes no slices; leave data.slices and slice_encoder.")
+        if self.loop.chunk and not isinstance(self.model, ContrastiveConfig):
+            raise ConfigError("loop.chunk is for contrastive pretraining; leave it at 0.")
+        if self.data.questions and self.task != "report":
+            raise ConfigError("data.questions are answered by a report model; leave them out here.")
+
     @property
     def task(self) -> TaskName:
         """Follows from the kind of network."""
+        if isinstance(self.model, ContrastiveConfig):
+            encoder = self.model.encoder
+            gated = not isinstance(encoder, EncoderConfig) and encoder.gated
+            return "contrastive_2e3" if gated else "contrastive"
         if isinstance(self.model, SegmentationConfig):
             return "segmentation"
         if isinstance(self.model, JointConfig):

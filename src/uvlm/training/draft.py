@@ -15,8 +15,8 @@ __all__ = ["draft_tensors"]
 
 
 def draft_tensors(session: Session) -> dict[str, Tensor] | None:
-    """What the bundle's extra "draft" holds; None for a run without reports."""
-    if session.tokenizer is None or session.encode is None:
+    """What the bundle's extra "draft" holds; None for a run that learns no reports."""
+    if session.tokenizer is None or session.encode is None or session.config.data.questions:
         return None
     reports = tuple(row.report for row in session.studies.train if row.report)
     arrays = _draft(session.tokenizer, reports).tensors()

@@ -36,23 +36,25 @@ from typing import Literal
 
 from uvlm.data.config import DataConfig
 from uvlm.models.config import (
-    ClassificationConfig,
-    DecoderConfig,
-    JointConfig,
+    EncoderConfig,
     PretrainedConfig,
     ReportConfig,
     SegmentationConfig,
 )
 from uvlm.models.sizes import (
-    QWEN3_4B,
     PartSize,
-    align_size,
     decoder_size,
-    encoder_sizes,
-    head_size,
-    unet_size,
 )
+from uvlm.models.tower_sizes import vision_sizes
 from uvlm.training.config import RunConfig
+from uvlm.training.estimate_parts import (
+    bank_bytes,
+    completed,
+    others,
+    reached,
+    report_of,
+    width_of,
+)
 
 __all__ = ["GB", "REFERENCE_TFLOPS", "TEXT", "Device", "Estimate", "estimate"]
 
@@ -66,9 +68,6 @@ TEXT = 400
 REFERENCE_TFLOPS = 60.0
 """10^12 operations per second that hours are given for where no machine was measured: about a
 fifth of what an A100 can do in 16 bits."""
-
-LABELS, CLASSES = 18, 30
-"""Taken for a run whose catalog is not known yet."""
 
 CHUNK = 512
 """Positions with logits at once; see `models.losses`."""
@@ -154,22 +153,22 @@ def estimate(
         processes: that share the work, each with a batch of its own
         text: tokens of prompt and report
     """
-    config = replace(config, model=_completed(config.model))
-    encoder = encoder_sizes(config.model.encoder, config.data.patch or config.data.shape)
-    others = _others(config, text)
+    config = replace(config, model=completed(config.model))
+    encoder = vision_sizes(config.model.encoder, config.data.patch or config.data.shape)
+    rest = others(config, text)
     frozen = config.optim.encoder_lr == 0
-    trained = sum(part.trainable for part in others)
-    trained += 0 if frozen else sum(part.parameters for part in _reached(config, encoder))
-    parameters = sum(part.parameters for part in (*encoder, *others))
+    trained = sum(part.trainable for part in rest)
+    trained += 0 if frozen else sum(part.parameters for part in reached(config, encoder))
+    parameters = sum(part.parameters for part in (*encoder, *rest))
     memory = _states(config, parameters, trained, device, processes)
     memory["batch"] = 2 * config.data.batch_size * _sample_bytes(config)
-    memory["activations"] = _activations(config, encoder, others, device)
+    memory["activations"] = _activations(config, encoder, rest, device)
     memory["process"] = PROCESS[device]
     loading = _loading(config, device)
     if device == "cpu":
         memory["loading"] = loading
     total = sum(memory.values())
-    model_flops, flops = _flops(config, encoder, others)
+    model_flops, flops = _flops(config, encoder, rest)
     rounds = config.data.batch_size * config.loop.accumulate
     return Estimate(
         parameters=parameters,
@@ -177,81 +176,18 @@ def estimate(
         memory=tuple((name, size / GB) for name, size in memory.items() if size),
         host_gb=(total if device == "cpu" else HOST + memory["weights"] + loading) / GB,
         disk_gb=_disk(config, parameters, trained) / GB,
-        bank_mb=_bank_bytes(config) / 1e6,
+        bank_mb=bank_bytes(config) / 1e6,
         tflop=flops * rounds / 1e12,
         model_tflop=model_flops * rounds / 1e12,
         steps=config.loop.steps,
     )
 
 
-def _completed(
-    model: SegmentationConfig | ClassificationConfig | ReportConfig | JointConfig,
-) -> SegmentationConfig | ClassificationConfig | ReportConfig | JointConfig:
-    """With as many classes as there may be, where the catalog will name them."""
-    if isinstance(model, JointConfig):
-        if not model.classification.classes:
-            names = tuple(map(str, range(LABELS)))
-            return replace(model, classification=replace(model.classification, classes=names))
-    elif not isinstance(model, ReportConfig) and not model.classes:
-        count = CLASSES if isinstance(model, SegmentationConfig) else LABELS
-        return replace(model, classes=tuple(map(str, range(count))))
-    return model
-
-
-def _report(config: RunConfig) -> ReportConfig | None:
-    model = config.model
-    if isinstance(model, JointConfig):
-        return model.report
-    return model if isinstance(model, ReportConfig) else None
-
-
-def _width(report: ReportConfig) -> int:
-    if isinstance(report.decoder, DecoderConfig) or report.decoder.layers:
-        return report.decoder.width
-    return int(QWEN3_4B["hidden_size"])
-
-
-def _others(config: RunConfig, text: int) -> list[PartSize]:
-    """The parts after the encoder."""
-    model, shape = config.model, config.data.patch or config.data.shape
-    parts: list[PartSize] = []
-    if isinstance(model, SegmentationConfig):
-        parts.append(unet_size(model, shape))
-    if isinstance(model, ClassificationConfig):
-        parts.append(head_size(model, shape))
-    if isinstance(model, JointConfig):
-        parts.append(head_size(model.classification, shape))
-    report = _report(config)
-    if report is not None:
-        positions = report.num_visual_tokens + 2 + text
-        parts.append(align_size(_base_named(report), _width(report)))
-        parts.append(decoder_size(report.decoder, positions, text))
-    return parts
-
-
-def _base_named(report: ReportConfig) -> ReportConfig:
-    """A base that is not given has the layers of the one that stands for it."""
-    if report.decoder.layers or report.injection.layers is not None:
-        return report
-    stages = report.encoder.num_stages
-    pairs = tuple((j, stages - j + 1) for j in range(1, stages + 1))
-    return replace(report, injection=replace(report.injection, layers=pairs))
-
-
-def _reached(config: RunConfig, encoder: list[PartSize]) -> list[PartSize]:
-    """Stem and stages whose result something uses; what lies deeper does not learn."""
-    report = _report(config)
-    if config.task != "report" or report is None:
-        return encoder
-    used = {report.reference_stage, *(s for _, s in _base_named(report).layer_stages)}
-    return encoder[: 1 + max(used)]
-
-
 def _states(
     config: RunConfig, parameters: int, trained: int, device: Device, processes: int
 ) -> dict[str, float]:
     optim = config.optim
-    report = _report(config)
+    report = report_of(config)
     narrow = 0
     if report is not None and isinstance(report.decoder, PretrainedConfig):
         size = decoder_size(report.decoder, 1, 1)
@@ -269,27 +205,20 @@ def _states(
 def _sample_bytes(config: RunConfig) -> float:
     """A volume or patch in 32 bits, with its mask; the features of a study from a bank."""
     if config.data.bank is not None:
-        return 2 * _bank_bytes(config)
+        return 2 * bank_bytes(config)
     voxels = prod(config.data.patch or config.data.shape)
     mask = 2 if isinstance(config.model, SegmentationConfig) else 0
-    return voxels * (4.0 * config.model.encoder.in_channels + mask)
-
-
-def _bank_bytes(config: RunConfig) -> float:
-    report = _report(config)
-    if report is None or config.optim.encoder_lr > 0 or config.task != "report":
-        return 0.0
-    stages = {report.reference_stage, *(s for _, s in _base_named(report).layer_stages)}
-    channels = sum(report.encoder.features[stage - 1] for stage in stages)
-    return 2.0 * report.num_visual_tokens * channels
+    encoder = config.model.encoder
+    channels = encoder.in_channels if isinstance(encoder, EncoderConfig) else 1
+    return voxels * (4.0 * channels + mask)
 
 
 def _activations(
-    config: RunConfig, encoder: list[PartSize], others: list[PartSize], device: Device
+    config: RunConfig, encoder: list[PartSize], rest: list[PartSize], device: Device
 ) -> float:
-    batch = config.data.batch_size
+    batch = config.loop.chunk or config.data.batch_size
     kept, waiting, most = 0.0, 0.0, 0.0
-    for part in _parts(config, encoder, others, device):
+    for part in _parts(config, encoder, rest, device):
         samples = batch if part.samples_at_once else 1
         own = samples * (part.size.kept * part.bytes_each + part.transient)
         waiting += samples * part.returns
@@ -300,7 +229,7 @@ def _activations(
 
 
 def _parts(
-    config: RunConfig, encoder: list[PartSize], others: list[PartSize], device: Device
+    config: RunConfig, encoder: list[PartSize], rest: list[PartSize], device: Device
 ) -> Iterator[Part]:
     """In the order of the forward pass."""
     loop = config.loop
@@ -313,7 +242,7 @@ def _parts(
         alone = config.task == "report"
         yield Part(size=nothing, bytes_each=0, transient=largest, samples_at_once=not alone)
     elif config.optim.encoder_lr > 0:
-        for size in _reached(config, encoder):
+        for size in reached(config, encoder):
             yield Part(
                 size=size,
                 bytes_each=volume_bytes,
@@ -322,13 +251,13 @@ def _parts(
                 returns=size.out * volume_bytes if segmenting else 0.0,
             )
     if segmenting:
-        yield Part(size=others[0], bytes_each=volume_bytes, transient=5 * 4 * others[0].out)
+        yield Part(size=rest[0], bytes_each=volume_bytes, transient=5 * 4 * rest[0].out)
         return
-    report = _report(config)
-    for size in others if report is None else others[:-1]:
+    report = report_of(config)
+    for size in rest if report is None else rest[:-1]:
         yield Part(size=size, bytes_each=4.0)
     if report is not None:
-        yield _decoder_part(config, report, others[-1])
+        yield _decoder_part(config, report, rest[-1])
 
 
 def _decoder_part(config: RunConfig, report: ReportConfig, size: PartSize) -> Part:
@@ -341,7 +270,7 @@ def _decoder_part(config: RunConfig, report: ReportConfig, size: PartSize) -> Pa
     batch = config.data.batch_size
     # Chunks and the vocabulary's gradient do not grow with the batch.
     chunk = (8.0 if narrow else 4.0) * CHUNK * vocabulary / batch
-    table = 4.0 * vocabulary * _width(report) / batch
+    table = 4.0 * vocabulary * width_of(report) / batch
     if isinstance(decoder, PretrainedConfig) and decoder.tuning == "lora":
         table = 0.0
     transient = chunk + table
@@ -365,7 +294,7 @@ def _loading(config: RunConfig, device: Device) -> float:
 def _disk(config: RunConfig, parameters: int, trained: int) -> float:
     """Two checkpoints, of which one is being written, and the bundle."""
     optim, loop = config.optim, config.loop
-    report = _report(config)
+    report = report_of(config)
     own = parameters
     if report is not None and isinstance(report.decoder, PretrainedConfig):
         size = decoder_size(report.decoder, 1, 1)
@@ -374,22 +303,22 @@ def _disk(config: RunConfig, parameters: int, trained: int) -> float:
     return 2.0 * states * trained + 4.0 * own * (2 if loop.best else 1)
 
 
-def _flops(
-    config: RunConfig, encoder: list[PartSize], others: list[PartSize]
-) -> tuple[float, float]:
+def _flops(config: RunConfig, encoder: list[PartSize], rest: list[PartSize]) -> tuple[float, float]:
     """Of one sample: (each counted once, all that is done)."""
     again = config.loop.activation_checkpointing
-    once = sum(part.flops for part in _reached(config, encoder))
+    once = sum(part.flops for part in reached(config, encoder))
     if config.data.bank is not None:
         once = 0.0
     trained = config.optim.encoder_lr > 0
     model, done = (3 * once, (4 if again else 3) * once) if trained else (once, once)
-    report = _report(config)
-    for number, part in enumerate(others, start=1):
-        decoder = report.decoder if report is not None and number == len(others) else None
+    report = report_of(config)
+    for number, part in enumerate(rest, start=1):
+        decoder = report.decoder if report is not None and number == len(rest) else None
         pretrained = isinstance(decoder, PretrainedConfig)
         # Frozen weights need no gradient of their own.
         passes = 2 if isinstance(decoder, PretrainedConfig) and decoder.tuning == "lora" else 3
         model += passes * part.flops
         done += (passes + (again and pretrained)) * part.flops
+    if config.loop.chunk:  # each chunk a second time, whether its blocks are repeated or not
+        done += model / 3
     return model, done

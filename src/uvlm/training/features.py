@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from uvlm.config import config_hash
 from uvlm.data.bank import Bank, missing_shards
 from uvlm.data.bank_files import (
     BankIndex,
@@ -27,19 +28,22 @@ from uvlm.data.bank_files import (
     write_shard,
 )
 from uvlm.data.config import AugmentConfig
+from uvlm.data.slice_bank import SliceBank
 from uvlm.data.studies import Studies, load_studies
 from uvlm.errors import ConfigError, InputError
 from uvlm.imaging.preprocess import PreprocessSpec
-from uvlm.models.align import AlignStages
+from uvlm.models.bridge import Bridge
 from uvlm.models.bundle import load_bundle
 from uvlm.models.bundle_files import Split
 from uvlm.models.config import PretrainedConfig, ReportConfig
-from uvlm.models.encoder import Encoder
-from uvlm.models.handover import check_split, load_encoder
+from uvlm.models.handover import check_split
 from uvlm.models.pretrained_base import read_base
+from uvlm.models.stages import StageEncoder
+from uvlm.models.tower_handover import take_over
 from uvlm.models.uvlm import ReportModel
 from uvlm.training.config import RunConfig
 from uvlm.training.encoding import Pooler, encoded_records, encoder_fingerprint
+from uvlm.training.session import open_slices
 from uvlm.training.tasks.report import ReportTask
 
 __all__ = ["VIEWS", "check_bank", "fill_bank"]
@@ -71,7 +75,8 @@ def fill_bank(
     pooler = _pooler(config, report, studies)
     device = _device(config, rank)
     augment = config.data.augment if views > 1 else None
-    index = _index(pooler, studies, views, augment, config.seed)
+    slices = open_slices(config, studies)
+    index = _index(pooler, studies, views, augment, config.seed, slices)
     index = write_index(out, index.shared_by(processes))
     missing = missing_shards(out, index)
     _check_room(out, index.key, sum(map(index.records_in, missing)))
@@ -81,7 +86,7 @@ def fill_bank(
     records = [everything[number * size : (number + 1) * size] for number in todo]
     volumes = sum(map(len, records))
     pooler.encoder.to(device)
-    features = encoded_records(config, pooler.eval(), studies, records, device)
+    features = encoded_records(config, pooler.eval(), studies, records, device, slices)
     with tqdm(total=volumes, desc="features", unit="volume", disable=None) as bar:
         for number, shard in zip(todo, records, strict=True):
             made = []
@@ -107,6 +112,9 @@ def check_bank(bank: Bank, config: RunConfig, model: ReportModel, studies: Studi
     """
     augment = config.data.augment if config.data.augment.active else None
     wanted = _key(model.encoder, model.align, studies.spec, augment, config.seed)
+    # A run over the bank needs no slices; if it names some, they must be those.
+    known = SliceBank.open(config.data.slices) if config.data.slices else None
+    wanted = replace(wanted, slices=_made_with(known) if known else bank.index.key.slices)
     bank.check(wanted, studies.train, studies.val)
     return bank.only(model.align.stages_used)
 
@@ -146,7 +154,7 @@ def _pooler(config: RunConfig, report: ReportConfig, studies: Studies) -> Pooler
         return pooler
     bundle = load_bundle(config.init, base=getattr(report.decoder, "base", None))
     check_split(bundle, Split(val_fraction=config.data.val_fraction))
-    load_encoder(pooler, bundle, studies.spec)
+    take_over(pooler, bundle, studies.spec)
     return pooler
 
 
@@ -160,29 +168,48 @@ def _device(config: RunConfig, rank: int) -> torch.device:
 
 
 def _key(
-    encoder: Encoder,
-    align: AlignStages,
+    encoder: StageEncoder,
+    align: Bridge,
     spec: PreprocessSpec,
     augment: AugmentConfig | None,
     seed: int,
+    slices: SliceBank | None = None,
 ) -> BankKey:
     config = align.config
+    stages = sorted(align.stages_used)
+    grids = {stage: align.pooled_grid(stage) for stage in stages}
+    if len(set(grids.values())) > 1:
+        raise ConfigError(
+            f"a feature bank holds stages of one grid; those packed have {grids}. Pack stages of "
+            "one grid (packer.stages), or train without a bank."
+        )
     return BankKey(
         encoder=encoder_fingerprint(encoder),
         spec_hash=spec.hash,
-        token_grid=config.token_grid,
+        token_grid=grids[stages[0]],
         # "projected" pads what the projections made; the tokens before them are as with "end".
         padding="spatial" if config.injection.padding == "spatial" else "end",
-        stages=tuple((n, config.encoder.features[n - 1]) for n in align.stages_used),
+        stages=tuple((n, config.encoder.features[n - 1]) for n in stages),
         augment=augment,
         seed=seed,
+        slices=_made_with(slices),
     )
 
 
+def _made_with(slices: SliceBank | None) -> str:
+    return "" if slices is None else config_hash(slices.index.key)
+
+
 def _index(
-    pooler: Pooler, studies: Studies, views: int, augment: AugmentConfig | None, seed: int
+    pooler: Pooler,
+    studies: Studies,
+    views: int,
+    augment: AugmentConfig | None,
+    seed: int,
+    slices: SliceBank | None,
 ) -> BankIndex:
-    key = _key(pooler.encoder, pooler.align, studies.spec, augment, seed if augment else 0)
+    seed = seed if augment else 0
+    key = _key(pooler.encoder, pooler.align, studies.spec, augment, seed, slices)
     rows = (*studies.train, *studies.val)
     return BankIndex(
         key=key,

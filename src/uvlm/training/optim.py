@@ -17,7 +17,8 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
     """Two groups: the encoder at its own multiple of the rate, and the rest.
 
     An `encoder_lr` of 0 takes the encoder's parameters out of training altogether; parameters
-    that are frozen already stay out as well.
+    that are frozen already stay out as well. What a model names in `undecayed` is a third group,
+    without weight decay.
     """
     encoder = list(model.get_submodule("encoder").parameters())
     inside = {id(parameter) for parameter in encoder}
@@ -25,11 +26,15 @@ def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimi
         for parameter in encoder:
             parameter.requires_grad_(False)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    rest = [parameter for parameter in trained if id(parameter) not in inside]
+    free = [parameter for parameter in getattr(model, "undecayed", ()) if parameter.requires_grad]
+    apart = inside | {id(parameter) for parameter in free}
+    rest = [parameter for parameter in trained if id(parameter) not in apart]
     encoder = [parameter for parameter in trained if id(parameter) in inside]
     groups: list[dict[str, Any]] = [{"params": rest, "scale": 1.0}]
     if encoder:
         groups.append({"params": encoder, "scale": config.encoder_lr})
+    if free:
+        groups.append({"params": free, "scale": 1.0, "weight_decay": 0.0})
     if config.name == "sgd":
         return torch.optim.SGD(
             groups, config.lr, momentum=0.99, nesterov=True, weight_decay=config.weight_decay

@@ -171,7 +171,7 @@ def _check_region(name: str, catalogs: Sequence[Path]) -> None:
 
 def _check_init(name: str, before: str, init: Path | None) -> None:
     """The bundle a chain goes on from has learned the tasks before, as far as it says so."""
-    from uvlm.models.bundle_files import PARTS, read_bundle_info
+    from uvlm.models.bundle_files import ENCODERS, read_bundle_info
 
     dataset, tasks, _ = _parts(before)
     if init is None:
@@ -182,7 +182,7 @@ def _check_init(name: str, before: str, init: Path | None) -> None:
     if not init.is_dir():  # a checkpoint file says what it holds only when it is read
         return
     parts = read_bundle_info(init).parts
-    last = [part for part in PARTS if part in parts][-1]
+    last = [part for part in ENCODERS if part in parts][-1]
     regions = {part.region for part in parts.values()} - {REGION[dataset], "unknown"}
     wanted = "classification" if tasks[-1] == "cls" else "segmentation"
     first = _first_task(before, parts)

@@ -11,10 +11,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from uvlm.errors import ConfigError
 from uvlm.models.bundle import Part, save_bundle
 from uvlm.models.bundle_files import Calibration, Split
 from uvlm.models.config import ClassificationConfig, JointConfig, ReportConfig, SegmentationConfig
+from uvlm.models.contrastive_config import ContrastiveConfig
 from uvlm.models.joint import JointModel
+from uvlm.models.slice_weights import read_slice_encoder
+from uvlm.models.tower_config import SliceEncoderConfig
 from uvlm.training.build import build_model
 from uvlm.training.draft import draft_tensors
 from uvlm.training.session import Session
@@ -65,7 +69,31 @@ def write_bundle(
         extras.pop("draft", None)
     if typical:
         extras["typical"] = typical
-    return save_bundle(folder, parts, modules, tokenizer, prompt, extras)
+    text_tokens = session.text_tokens or (earlier.text_tokens if earlier else None)
+    _add_slice_encoder(session, parts, modules)
+    return save_bundle(folder, parts, modules, tokenizer, prompt, extras, text_tokens)
+
+
+def _add_slice_encoder(
+    session: Session, parts: dict[str, Part], modules: dict[str, nn.Module]
+) -> None:
+    """The 2D encoder that made the slices, if its folder was given."""
+    folder, bank = session.config.slice_encoder, session.slices
+    if folder is None or bank is None:
+        return
+    key = bank.index.key
+    settings = SliceEncoderConfig(slices=key.slices, window=key.window)
+    config, module = read_slice_encoder(folder, settings)
+    if module.fingerprint != bank.encoder:
+        raise ConfigError.about(
+            folder,
+            f"it is the 2D encoder {module.fingerprint}, {bank.path} was made with {bank.encoder}",
+            "Give the folder that `uvlm slices` was given.",
+        )
+    about = f"as it was given, for slices of {session.studies.trained_on}"
+    region = session.studies.region
+    parts["slices"] = Part(task="slices", config=config, spec=None, region=region, trained_on=about)
+    modules["slices"] = module
 
 
 def replace_bundle(
@@ -96,7 +124,8 @@ def _trained(session: Session, model: nn.Module) -> list[tuple[str, Any, nn.Modu
             ("classification", config.classification, parts["classification"]),
             ("report", config.report, parts["report"]),
         ]
-    assert isinstance(config, (SegmentationConfig, ClassificationConfig, ReportConfig))
+    kinds = (SegmentationConfig, ClassificationConfig, ReportConfig, ContrastiveConfig)
+    assert isinstance(config, kinds)
     return [(session.config.task, config, model)]
 
 

@@ -142,6 +142,7 @@ def _resume(session: Session, running: Running) -> Progress:
     if found is not None:
         saved = load_checkpoint(found, running, session.identity)
         progress.first_step = 1 + int(saved["step"])
+        unwrapped.resume(progress.first_step)
         progress.watch = Watch(**saved["progress"]["watch"])
         progress.recent = saved["progress"]["recent"]
         log.info("resuming at step %d", progress.first_step)

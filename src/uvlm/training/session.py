@@ -11,35 +11,47 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from accelerate import Accelerator
 
 from uvlm.data.bank import Bank
-from uvlm.data.dataset import Encode
+from uvlm.data.dataset import Encode, EncodeQuestion
+from uvlm.data.questions import QuestionRow
+from uvlm.data.slice_bank import SliceBank
 from uvlm.data.studies import Need, Studies, load_studies
 from uvlm.errors import ConfigError
 from uvlm.models.bundle import Bundle, load_bundle
 from uvlm.models.bundle_files import Split
 from uvlm.models.config import (
     ClassificationConfig,
+    EncoderConfig,
     JointConfig,
     PretrainedConfig,
     ReportConfig,
     SegmentationConfig,
 )
+from uvlm.models.contrastive_config import ContrastiveConfig
 from uvlm.models.handover import check_split
+from uvlm.models.markers import with_markers
 from uvlm.models.pretrained_architecture import positions_of
 from uvlm.models.pretrained_base import base_tokenizer, read_base
+from uvlm.models.text_tower import read_text_base, text_tokenizer
 from uvlm.text.prompts import (
     AUTHORS_PROMPT,
     DEFAULT_PROMPT,
+    Example,
     build_example,
     findings_sentence,
+    question_prompt,
     spacing_sentence,
 )
+from uvlm.text.questions import ask
+from uvlm.text.report_tokens import ReportTokens
 from uvlm.text.tokenizer import Tokenizer, train_tokenizer
 from uvlm.training.config import ModelConfig, RunConfig, TaskName
 from uvlm.training.processes import join_processes
 from uvlm.training.tasks.classification import ClassificationTask
+from uvlm.training.tasks.contrastive import ContrastiveTask
 from uvlm.training.tasks.joint import JointTask
 from uvlm.training.tasks.report import ReportTask
 from uvlm.training.tasks.segmentation import SegmentationTask
@@ -54,6 +66,8 @@ NEED: dict[TaskName, tuple[Need, ...]] = {
     "classification": ClassificationTask.need,
     "report": ReportTask.need,
     "joint": JointTask.need,
+    "contrastive": ContrastiveTask.need,
+    "contrastive_2e3": ContrastiveTask.need,
 }
 """What a study must have for each task."""
 
@@ -70,10 +84,20 @@ class Session:
     earlier: Bundle | None
     bank: Bank | None
     accelerator: Accelerator
+    text_tokens: ReportTokens | None = None
+    """Of contrastive runs."""
+    slices: SliceBank | None = None
 
     @property
     def pad_id(self) -> int:
-        return self.tokenizer.pad_id if self.tokenizer else 0
+        """Fills what is shorter than its neighbours in a batch."""
+        tokens = self.tokenizer or self.text_tokens
+        return tokens.pad_id if tokens else 0
+
+    @property
+    def learned(self) -> tuple[Need, ...]:
+        """What the studies of a batch bring."""
+        return _learned(self.config)
 
     @property
     def frozen(self) -> bool:
@@ -96,6 +120,13 @@ class Session:
         return partial(build_example, self.tokenizer, self.prompt)
 
     @property
+    def encode_question(self) -> EncodeQuestion | None:
+        """Question and answer to tokens, for runs that learn to answer."""
+        if self.tokenizer is None or self.prompt is None or not self.config.data.questions:
+            return None
+        return partial(_encode_question, self.tokenizer, self.prompt)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What a run must have in common with the one that resumes it, its settings aside."""
         report = report_config(self.model_config)
@@ -107,8 +138,20 @@ class Session:
             "initial bundle": self.earlier.fingerprint if self.earlier else None,
             "feature bank": self.bank.fingerprint if self.bank else None,
             "base model": base.fingerprint if isinstance(base, PretrainedConfig) else None,
-            "tokenizer": _tokenizer_digest(self.tokenizer),
+            "tokenizer": _tokenizer_digest(self.tokenizer or self.text_tokens),
+            "2D encoder of the slices": self.slices.encoder if self.slices else None,
         }
+
+
+def _encode_question(
+    tokenizer: Tokenizer,
+    prompt: str,
+    question: QuestionRow,
+    answer: str,
+    rng: np.random.Generator | None,
+) -> Example:
+    asked = ask(question.type, question.anatomy, question.finding, rng)
+    return build_example(tokenizer, question_prompt(prompt, asked), answer)
 
 
 def _divided_by(accelerator: Accelerator) -> str | None:
@@ -137,23 +180,32 @@ def open_session(config: RunConfig, out: Path) -> Session:
     _check_findings(config, studies, earlier)
     accelerator = join_processes(config)
     tokenizer = _tokenizer(config, model, studies)
+    text_tokens = _text_tokens(model, studies, earlier)
     session = Session(
         config=config,
         out=out,
         studies=studies,
         tokenizer=tokenizer,
-        model_config=_complete(model, studies, tokenizer),
+        model_config=_complete(model, studies, tokenizer, text_tokens),
         earlier=earlier,
         bank=Bank.open(config.data.bank) if config.data.bank else None,
         accelerator=accelerator,
+        text_tokens=text_tokens,
+        slices=open_slices(config, studies),
     )
     _check_lengths(session)
     return session
 
 
+def _learned(config: RunConfig) -> tuple[Need, ...]:
+    if isinstance(config.model, ContrastiveConfig):
+        return ("text",)
+    return ("question",) if config.data.questions else NEED[config.task]
+
+
 def _need(config: RunConfig) -> tuple[Need, ...]:
     """What the studies must have; a decoder that is told the findings learns from labels too."""
-    need, report = NEED[config.task], report_config(config.model)
+    need, report = _learned(config), report_config(config.model)
     told = report is not None and report.findings and "labels" not in need
     return (*need, "labels") if told else need
 
@@ -191,7 +243,7 @@ def _check_lengths(session: Session) -> None:
         return
     positions, longest = positions_of(report.decoder), 0
     told = _longest_told(report, session.studies)
-    room = positions - report.num_visual_tokens - 2
+    room = positions - report.before_text
     constant = len((session.prompt or "") + told)
     for row in (*session.studies.train, *session.studies.val):
         # A token stands for a byte at least: most reports need not be encoded to be known short.
@@ -201,13 +253,50 @@ def _check_lengths(session: Session) -> None:
     if longest > room:
         raise ConfigError(
             f"the longest report takes {longest} positions with its prompt, beside "
-            f"{report.num_visual_tokens} visual tokens and 2 markers; the base model reads "
+            f"{report.before_text} visual tokens and markers; the base model reads "
             f"{positions}. Use a deeper injection.reference_stage, or a base that reads more."
         )
 
 
+def open_slices(config: RunConfig, studies: Studies) -> SliceBank | None:
+    """The slice bank, if the encoder needs one; a feature bank may stand for it, if it is not
+    named."""
+    encoder = config.model.encoder
+    if isinstance(encoder, EncoderConfig) or not encoder.gated:
+        return None
+    if config.data.slices is None and config.data.bank and config.slice_encoder:
+        raise ConfigError(
+            "slice_encoder is kept beside the slices it made; name their bank as well with "
+            "--data.slices BANK."
+        )
+    if config.data.slices is None and config.data.bank:
+        return None
+    if config.data.slices is None:
+        raise ConfigError(
+            "the encoder looks at features of slices; make them with `uvlm slices` and name their "
+            "bank with --data.slices BANK."
+        )
+    bank = SliceBank.open(config.data.slices)
+    rows = (*studies.train, *studies.val)
+    bank.check(rows, width=encoder.slice_width, spec_hash=studies.spec.hash)
+    return bank
+
+
+def _text_tokens(
+    model: ModelConfig, studies: Studies, earlier: Bundle | None
+) -> ReportTokens | None:
+    """Of a contrastive run: the base's, that of the bundle it goes on from, or a new one."""
+    if not isinstance(model, ContrastiveConfig):
+        return None
+    if model.text.base is None and earlier is not None and earlier.text_tokens is not None:
+        return earlier.text_tokens
+    return text_tokenizer(model.text, [row.report or "" for row in studies.train])
+
+
 def _read_base(model: ModelConfig) -> ModelConfig:
-    """Fill in what only the folder of a pretrained decoder knows."""
+    """Fill in what only the folder of a pretrained decoder, or text tower, knows."""
+    if isinstance(model, ContrastiveConfig):
+        return replace(model, text=read_text_base(model.text))
     report = report_config(model)
     if report is None or not isinstance(report.decoder, PretrainedConfig):
         return model
@@ -233,6 +322,8 @@ def _tokenizer(config: RunConfig, model: ModelConfig, studies: Studies) -> Token
     if config.tokenizer is not None:
         return Tokenizer.load(config.tokenizer)
     reports = [row.report or "" for row in studies.train]
+    if config.data.questions:
+        reports = [text for row in studies.train for text in _words(studies, row.series_id)]
     # Every sequence begins with the prompt: unless its words are learned with the reports', a
     # small vocabulary spells it out, a third of the sequence.
     words = re.sub(r"<\|.*?\|>", " ", DEFAULT_PROMPT) + _longest_told(report, studies)
@@ -240,14 +331,28 @@ def _tokenizer(config: RunConfig, model: ModelConfig, studies: Studies) -> Token
     return train_tokenizer(reports + prompts, report.decoder.vocab_size)
 
 
-def _tokenizer_digest(tokenizer: Tokenizer | None) -> str | None:
+def _words(studies: Studies, series: str) -> list[str]:
+    """Of a study's questions, in their plainest wording, with their answers."""
+    return [f"{each.question} {' '.join(each.answers)}" for each in studies.questions[series]]
+
+
+def _tokenizer_digest(tokenizer: Tokenizer | ReportTokens | None) -> str | None:
     if tokenizer is None:
         return None
     return hashlib.sha256(tokenizer.to_json().encode()).hexdigest()[:16]
 
 
-def _complete(model: ModelConfig, studies: Studies, tokenizer: Tokenizer | None) -> ModelConfig:
+def _complete(
+    model: ModelConfig,
+    studies: Studies,
+    tokenizer: Tokenizer | None,
+    text_tokens: ReportTokens | None,
+) -> ModelConfig:
     """Fill in what only the catalog and the tokenizer know."""
+    if isinstance(model, ContrastiveConfig):
+        assert text_tokens is not None
+        size = model.text.vocab_size if model.text.base else text_tokens.vocab_size
+        return replace(model, text=replace(model.text, vocab_size=size))
     if isinstance(model, JointConfig):
         return replace(
             model,
@@ -268,13 +373,7 @@ def _with_tokens(
     decoder = model.decoder
     if not isinstance(decoder, PretrainedConfig):
         decoder = replace(decoder, vocab_size=tokenizer.vocab_size)
-    return replace(
-        model,
-        shape=studies.spec.shape,
-        decoder=decoder,
-        vision_start_id=tokenizer.vision_start_id,
-        vision_end_id=tokenizer.vision_end_id,
-    )
+    return with_markers(replace(model, shape=studies.spec.shape, decoder=decoder), tokenizer)
 
 
 Classes = TypeVar("Classes", SegmentationConfig, ClassificationConfig)

@@ -35,6 +35,9 @@ class Task(nn.Module, ABC):
         super().__init__()
         self.model = model
 
+    def resume(self, step: int) -> None:
+        """Go on at `step`, counted from 1; for tasks that change with the steps."""
+
     @abstractmethod
     def counts(self, batch: Batch) -> dict[str, float]:
         """How many units (answer tokens, known labels, samples) each term of the loss is a mean

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from uvlm.data.batching import validation_batches
 from uvlm.data.dataset import StudyDataset
 from uvlm.inference.guided.typical import Moments, Typical, pooled
-from uvlm.models.bundle_files import PARTS
+from uvlm.models.bundle_files import ENCODERS
+from uvlm.models.vision import vision_input
 from uvlm.preprocessing.catalog import Row
 from uvlm.training.session import Session
 
@@ -43,7 +44,7 @@ def typical_features(session: Session, model: nn.Module) -> dict[str, Tensor]:
     earlier = session.earlier.extras.get("typical", {}) if session.earlier else {}
     found = {name: tensor.clone() for name, tensor in earlier.items()}
     task = session.config.task
-    if task == "segmentation":
+    if task == "segmentation" or task.startswith("contrastive"):
         return found
     part = "report" if task == "report" else "classification"
     made = _of_encoder_taken_over(session)
@@ -60,8 +61,9 @@ def _of_encoder_taken_over(session: Session) -> Typical | None:
     """Of the part whose encoder the run began with, where it stayed as it was."""
     if session.earlier is None or not session.frozen:
         return None
-    source = [name for name in PARTS if name in session.earlier.parts][-1]
-    if session.earlier.parts[source].spec != session.studies.spec:
+    source = [name for name in ENCODERS if name in session.earlier.parts][-1]
+    part: Any = session.earlier.parts[source]
+    if part.spec != session.studies.spec or part.config.encoder != session.model_config.encoder:
         return None
     return Typical.of(session.earlier.extras.get("typical", {}), source)
 
@@ -79,6 +81,12 @@ def _fit(session: Session, model: nn.Module) -> Typical | None:
         )
         return None
     encoder: Any = model.get_submodule("encoder")
+    if session.slices is None and getattr(encoder.config, "gated", False):
+        log.warning(
+            "the bundle will not know studies unlike its training studies: the encoder looks at "
+            "slices, and the run was given a feature bank alone; name the slices too (data.slices)"
+        )
+        return None
     moments = Moments(2 * encoder.config.features[-1])
     for values_F in _features(session, encoder, train):
         moments.add(values_F)
@@ -98,11 +106,13 @@ def _features(session: Session, encoder: Any, rows: Sequence[Row]) -> Iterator[T
     device = session.accelerator.device
     encoder.to(device)
     data = replace(session.config.data, bank=None)
-    studies = StudyDataset(rows, data, session.studies.spec)
+    studies = StudyDataset(rows, data, session.studies.spec, slices=session.slices)
     for batch in validation_batches(studies, len(rows)):
-        for image_1DHW in batch["image"]:
+        seen = {key: batch[key].to(device) for key in ("image", "slices") if key in batch}
+        for row in range(len(batch["image"])):
+            x = vision_input({key: value[row : row + 1] for key, value in seen.items()})
             # A queue of one: each stage is let go of when the next is there.
-            (deepest_1Cdhw,) = deque(encoder.each_stage(image_1DHW[None].to(device)), maxlen=1)
+            (deepest_1Cdhw,) = deque(encoder.each_stage(x), maxlen=1)
             yield pooled(deepest_1Cdhw)
 
 

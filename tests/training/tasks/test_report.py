@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.models.tiny_packed import PACKED, sliced
 from uvlm.models.config import DecoderConfig, EncoderConfig, ReportConfig
 from uvlm.models.uvlm import ReportModel
 from uvlm.text.prompts import build_example
@@ -121,6 +122,36 @@ def test_kept_features_are_computed_once_per_study(monkeypatch):
     first = task.losses(batch)["loss"]
     monkeypatch.setattr(model.encoder, "stem", None)
     assert torch.equal(task.losses(batch)["loss"], first)
+
+
+def test_packed_towers_give_one_loss_frozen_kept_or_from_a_bank():
+    torch.manual_seed(0)
+    model = ReportModel(PACKED)
+    answer, tokens = report_batch()["answer"], report_batch()["tokens"]
+    seen = sliced()
+    batch = {"image": seen.volume, "slices": seen.slices, "series_id": ["a", "b"]}
+    batch |= {"tokens": tokens, "answer": answer}
+    free = ReportTask(model, frozen=False).eval().losses(batch)["loss"]
+    free.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    task = ReportTask(model, frozen=True, keep=True)
+    first = task.losses(batch)["loss"]
+    torch.testing.assert_close(first, free, atol=1e-6, rtol=1e-5)
+    other = sliced(seed=1)
+    batch |= {"image": other.volume, "slices": other.slices}
+    assert torch.equal(task.losses(batch)["loss"], first)
+    with torch.no_grad():
+        features = model.align.pool(model.encoder(seen))
+    banked = {"features": features, "tokens": tokens, "answer": answer}
+    torch.testing.assert_close(task.losses(banked)["loss"], free, atol=1e-6, rtol=1e-5)
+
+
+def test_a_frozen_encoder_drops_nothing_in_training():
+    model = ReportModel(PACKED)
+    ReportTask(model, frozen=True).train()
+    assert not any(module.training for module in model.encoder.modules())
+    assert model.align.training
+    assert ReportTask(model, frozen=False).train().model.encoder.training
 
 
 def test_no_more_features_are_kept_than_there_is_room_for(monkeypatch):

@@ -24,6 +24,8 @@ from uvlm.inference.generate import generate_batch
 from uvlm.models.injection import VisualPlan
 from uvlm.models.losses import answer_cross_entropy
 from uvlm.models.uvlm import ReportModel
+from uvlm.models.vision import vision_input
+from uvlm.models.vit import SlicedVolume
 from uvlm.text.tokenizer import Tokenizer
 from uvlm.training.config import LossConfig
 from uvlm.training.task import Task
@@ -48,7 +50,7 @@ Features = Mapping[int, Tensor]
 
 class ReportTask(Task):
     """Batches need `tokens`, `answer`, and `features` (stage -> (B, K, C), of any float type) or
-    `image` with `series_id`.
+    `image`, and `slices` for an encoder gated by them, with `series_id`.
 
     Args:
         frozen: run the encoder without gradient
@@ -80,6 +82,16 @@ class ReportTask(Task):
         self.limit = limit if tokenizer is not None else 0
         self._kept: dict[str, Features] = {}
         self._kept_bytes = 0
+        if frozen:
+            model.encoder.eval()
+
+    def train(self, mode: bool = True) -> ReportTask:
+        """A frozen encoder stays in evaluation: dropout would change what it was trained to
+        give."""
+        super().train(mode)
+        if self.frozen:
+            self.model.encoder.eval()
+        return self
 
     def counts(self, batch: Batch) -> dict[str, float]:
         return {"tokens": float(self._learned(batch).sum())}
@@ -161,26 +173,29 @@ class ReportTask(Task):
             # A bank holds half precision; the projections compute in that of the run.
             return {stage: tokens_BKC.float() for stage, tokens_BKC in batch["features"].items()}
         if not self.frozen:
-            return self._encode(batch["image"])
-        pairs = zip(batch["series_id"], batch["image"], strict=True)
-        studies = [self._encode_once(series, image_1DHW[None]) for series, image_1DHW in pairs]
+            return self._encode(vision_input(batch))
+        seen = [key for key in ("image", "slices") if key in batch]
+        studies = [
+            self._encode_once(series, {key: batch[key][row : row + 1] for key in seen})
+            for row, series in enumerate(batch["series_id"])
+        ]
         return {stage: torch.cat([study[stage] for study in studies]) for stage in studies[0]}
 
-    def _encode_once(self, series: str, image_11DHW: Tensor) -> Features:
+    def _encode_once(self, series: str, study: Batch) -> Features:
         """One study at a time: what a study's features are must not depend on its neighbours."""
         if series in self._kept:
             return self._kept[series]
         with torch.no_grad():
-            features = self._encode(image_11DHW)
+            features = self._encode(vision_input(study))
         size = sum(t.numel() * t.element_size() for t in features.values())
         if self.keep and self._kept_bytes + size <= FEATURE_BYTES:
             self._kept[series] = features
             self._kept_bytes += size
         return features
 
-    def _encode(self, image_B1DHW: Tensor) -> Features:
+    def _encode(self, x: Tensor | SlicedVolume) -> Features:
         align = self.model.align
-        return self.model.encoder.pooled(image_B1DHW, align.pool_stage, align.stages_used)
+        return self.model.encoder.pooled(x, align.pool_stage, align.stages_used)
 
 
 def _rows_of(plan: VisualPlan, rows: Sequence[int]) -> VisualPlan:

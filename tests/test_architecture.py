@@ -40,7 +40,14 @@ FORBIDDEN = {("models", "data"), ("evaluation", "models"), ("training", "serve")
 TORCH_FREE = ("imaging", "text", "preprocessing", "phantom", "cli", "evaluation")
 TORCH_FREE_FILES = (
     "models/config.py",
+    "models/contrastive_config.py",
+    "models/decoder_config.py",
+    "models/parts.py",
+    "models/tower_config.py",
+    "models/vision_config.py",
     "training/config.py",
+    "training/estimate_parts.py",
+    "training/hsenet.py",
     "training/recipes.py",
     "data/config.py",
 )

@@ -36,6 +36,11 @@ def test_a_whole_dataset_exits_with_0(made, tmp_path, capsys):
     assert ": 2 series, 2 of them kept from an earlier run" in capsys.readouterr().out
 
 
+def test_hsenets_preprocessing_has_a_shape_of_its_own(made, tmp_path):
+    assert run(made, "--out", tmp_path / "out", "--preset", "hsenet") == 0
+    assert read_catalog(tmp_path / "out" / "catalog.csv").spec == preset("hsenet", (32, 256, 256))
+
+
 def test_the_same_folder_typed_in_another_way_is_the_same(made, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     assert run(made, "--out", out, *SHAPE) == 0

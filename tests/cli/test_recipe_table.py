@@ -31,7 +31,7 @@ def test_the_list_fits_a_terminal_of_100_columns_in_aligned_tables(capsys):
     told = capsys.readouterr()
     assert max(map(len, [*told.out.splitlines(), *told.err.splitlines()])) <= 100
     tables = told.out.split("\n\n")
-    assert [table.count("\n") for table in tables[:-1]] == [8, 26]
+    assert [table.count("\n") for table in tables[:-1]] == [19, 26]
     heads = [table.splitlines()[0] for table in tables]
     assert {head.index("params") for head in heads} == {heads[0].index("params")}
     assert len({len(line) for line in told.out.splitlines() if line}) == 1

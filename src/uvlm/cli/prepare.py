@@ -30,6 +30,7 @@ SOURCES = {
     "rexgrounding": "rexgrounding",
     "bimcv-r": "bimcv_r",
     "radgenome": "radgenome",
+    "hsenet": "hsenet",
     "folder": "folder",
 }
 """Name on the command line -> module in `uvlm.preprocessing.sources`."""
@@ -38,6 +39,8 @@ NNUNET_ON_REQUEST = ("ct-rate", "folder")
 """Sources whose masks are not what they are for: an nnU-Net dataset only with --nnunet."""
 
 MOST_REASONS = 8
+
+SHAPE_HELP = "default 192 256 256, with --preset hsenet 32 256 256"
 
 
 def _module(source: str) -> Any:
@@ -64,11 +67,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="OUT", help="folder to write to; required to prepare")
     add(
         "--preset",
-        choices=("paper", "authors"),
+        choices=("paper", "authors", "hsenet"),
         default="paper",
-        help="preprocessing (default paper; authors: not antialiased, not clipped)",
+        help="preprocessing (default paper; authors: not antialiased, not clipped; hsenet: -1000 "
+        "to 200 HU, cropped to the foreground)",
     )
-    add("--shape", type=int, nargs=3, metavar=("Z", "Y", "X"), help="default 192 256 256")
+    add("--shape", type=int, nargs=3, metavar=("Z", "Y", "X"), help=SHAPE_HELP)
     add("--workers", type=int, default=1, metavar="N", help="processes (default 1)")
     add(
         "--engine",
@@ -132,7 +136,24 @@ def main(argv: Sequence[str]) -> int:
         return 0
     from uvlm.preprocessing.ingest import prepare_dataset
 
-    return _tell(prepare_dataset(listing, args.out, options), listing, args.out)
+    done = prepare_dataset(listing, args.out, options)
+    if args.source == "hsenet":
+        _keep_features(args, listing, done)
+    return _tell(done, listing, args.out)
+
+
+def _keep_features(args: argparse.Namespace, listing: Listing, done: Summary) -> None:
+    """Features of slices that a list names, as a slice bank."""
+    from uvlm.preprocessing.sources.hsenet import features_of
+
+    features = features_of(listing)
+    if not features:
+        return
+    from uvlm.data.hsenet_features import import_features
+
+    folder = args.slices or args.out / "slices"
+    bank = import_features(features, done.catalogs[0], folder, tuple(args.feature_shape))
+    print(f"{bank.path}: slice features, {bank.slices} x {bank.width} of each study")
 
 
 def _options(args: argparse.Namespace, module: Any, listing: Listing) -> Options:
@@ -140,8 +161,10 @@ def _options(args: argparse.Namespace, module: Any, listing: Listing) -> Options
     from uvlm.preprocessing.admission import read_held_out
     from uvlm.preprocessing.ingest import Options
 
+    shape = tuple(args.shape) if args.shape else None
     return Options(
-        spec=preset(args.preset, tuple(args.shape) if args.shape else None),
+        # Volumes that are already prepared leave no choice.
+        spec=module.spec_of(args) if args.source == "hsenet" else preset(args.preset, shape),
         workers=args.workers,
         engine=args.engine,
         memory_gb=args.memory_gb,

@@ -22,7 +22,10 @@ __all__ = [
     "Failure",
     "Outcome",
     "add_base",
+    "add_bundle",
     "add_common",
+    "add_device",
+    "add_runtime",
     "positive",
     "refuse_batch",
     "run_studies",
@@ -77,10 +80,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", type=Path, required=True, metavar="BUNDLE", help="bundle folder")
     add_base(parser)
-    parser.add_argument("--series", help="DICOM series to read; default: chosen by rule and said")
-    parser.add_argument(
-        "--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1, ..."
-    )
+    add_runtime(parser)
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """How studies are read and the bundle is run: series, device, precision, runtime."""
+    add_device(parser)
     parser.add_argument(
         "--precision",
         choices=("fp32", "bf16", "int8"),
@@ -93,6 +98,27 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         choices=("torch", "compile", "openvino", "onnx"),
         default="torch",
         help="what runs the encoder (default torch); openvino and onnx need uvlm[runtime]",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--series` and `--device`."""
+    parser.add_argument("--series", help="DICOM series to read; default: chosen by rule and said")
+    parser.add_argument(
+        "--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1, ..."
+    )
+
+
+def add_bundle(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """`--bundle`, which `--model` of the other commands means too."""
+    parser.add_argument(
+        "--bundle",
+        "--model",
+        dest="model",
+        type=Path,
+        required=required,
+        metavar="BUNDLE",
+        help="bundle folder",
     )
 
 

@@ -31,7 +31,7 @@ from uvlm.inference.guided.abstain import review_reasons
 from uvlm.inference.guided.options import GuideOptions
 from uvlm.inference.predict import Inputs, Prediction, Predictor
 from uvlm.inference.runtime import Precision, Runtime, check, device_named
-from uvlm.inference.study import Study, read_study, region_flag
+from uvlm.inference.study import Study, prepared_inputs, read_study, region_flag
 from uvlm.inference.writer import study_name
 from uvlm.models.bundle import Bundle, load_bundle
 from uvlm.models.uvlm import ReportModel
@@ -187,6 +187,7 @@ class Pipeline:
         options: GenerateOptions = GREEDY,
         guide: GuideOptions = UNGUIDED,
         grid: Grid | None = None,
+        hu: NDArray[Any] | None = None,
     ) -> Prediction:
         """All `tasks` (default: all parts) on one z-scored (z, y, x) array, encoded once.
 
@@ -195,15 +196,17 @@ class Pipeline:
         Args:
             grid: where the array came from, as `prepare` and `read_meta` give it; needed by a
                 report part that is told the study's own voxel size
+            hu: the same volume in HU; needed by a report part that looks at slices
 
         Raises:
-            BundleError: no such part, or the grid is needed and not given.
+            BundleError: no such part, or `grid` or `hu` is needed and not given.
         """
         tasks = self.tasks if tasks is None else tasks
         for task in tasks:
             self.require(task)
         spacing = None if grid is None else spacing_sentence(*grid.source_lps)
-        return self._predictor.predict(lambda part: array, tasks, options, spacing, guide=guide)
+        inputs = prepared_inputs(self.bundle, array, hu)
+        return self._predictor.predict(inputs, tasks, options, spacing, guide=guide)
 
     def report_prepared(self, array: NDArray[np.float32], grid: Grid | None = None) -> str:
         """Generated text for a z-scored (z, y, x) array."""
@@ -247,7 +250,7 @@ class Pipeline:
         tasks = tuple(task for task in self.tasks if task != "segmentation")
         study = path if isinstance(path, Study) else self.read(path, series, tasks)
         specs = {task: self.bundle.parts[task].our_spec for task in tasks}
-        return lambda part: study.input_for(specs[part], part), study.spacing(specs["report"])
+        return study.inputs(self.bundle.parts), study.spacing(specs["report"])
 
     def _run(
         self,
@@ -263,7 +266,7 @@ class Pipeline:
         timings = dict(study.seconds)
         specs = {task: self.bundle.parts[task].our_spec for task in tasks}
         result = self._predictor.predict(
-            lambda part: study.input_for(specs[part], part),
+            study.inputs(self.bundle.parts),
             tasks,
             options,
             study.spacing(specs["report"]) if "report" in tasks else None,

@@ -36,6 +36,7 @@ from uvlm.models.injection import VisualPlan
 from uvlm.models.low_bit import lower
 from uvlm.models.unet import SegmentationModel
 from uvlm.models.uvlm import ClassificationModel, ReportModel
+from uvlm.models.vit import SlicedVolume
 from uvlm.text.draft import Draft
 from uvlm.text.prompts import DEFAULT_PROMPT, build_example, findings_sentence
 from uvlm.text.tokenizer import Tokenizer
@@ -45,6 +46,8 @@ __all__ = ["Prediction", "Predictor", "Written"]
 Inputs = Callable[[str], NDArray[np.float32]]
 
 UNGUIDED = GuideOptions()
+TOGETHER = 32
+"""Prompts about one study that are answered at once; each has a cache of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,9 +123,10 @@ class Predictor:
             # Parts whose preparation only nnU-Net repeats are not run.
             known = task in bundle.parts and bundle.parts[task].spec is not None
             if known and self._key(task) not in self._encoders:
-                config, shape = bundle.parts[task].config.encoder, bundle.parts[task].our_spec.shape
+                config: Any = bundle.parts[task].config
+                finest = finest_stage(config.encoder, bundle.parts[task].our_spec.shape)
                 # What heat maps are made of; only libraries that take a graph ask beforehand.
-                graph = graph_of(bundle, task, (finest_stage(config, shape),))
+                graph = graph_of(bundle, task, (finest,))
                 made = encode_with(graph, device, precision, runtime)
                 self._encoders[self._key(task)] = made
         if "report" in bundle.modules:
@@ -141,7 +145,8 @@ class Predictor:
         """Run `tasks` ("classification", "report", "segmentation").
 
         Args:
-            inputs: part name -> its prepared array
+            inputs: part name -> its prepared array; "slices" -> (S, P, P) shades of slices, asked
+                for by encoders that look at them
             options: how the report is written
             spacing: the sentence on the study's own voxel size, see `wants_spacing`
             keep: numbers of encoder stages to keep unpooled in `Prediction.encoded`
@@ -156,7 +161,7 @@ class Predictor:
         result = Prediction()
         for group in self._groups(tasks):
             with result.timed("encode"):
-                encoded = self._encode(group, inputs(group[0]), keep)
+                encoded = self._encode(group, inputs, keep)
             for task in group:
                 result.encoded[task] = encoded
                 if task == "classification":
@@ -190,8 +195,12 @@ class Predictor:
         """One text per prompt, the study encoded once; other arguments and errors as `predict`."""
         plan, asked, options = self._asked(inputs, options, spacing, prompts)
         model, tokenizer = cast(ReportModel, self.bundle.modules["report"]), self._tokenizer
-        made = write(model, plan, asked, options, eos_id=tokenizer.eos_id, tokenizer=tokenizer)
-        return [str(each.text).strip() for each in made]
+        texts = []
+        for start in range(0, len(asked), TOGETHER):
+            some, end = asked[start : start + TOGETHER], tokenizer.eos_id
+            made = write(model, plan, some, options, eos_id=end, tokenizer=tokenizer)
+            texts += [str(each.text).strip() for each in made]
+        return texts
 
     @torch.inference_mode()
     def _asked(
@@ -205,7 +214,7 @@ class Predictor:
         self._check_spacing(spacing)
         encoded: dict[str, Encoded] = {}
         for group in self._groups(self._with_head(("report",), UNGUIDED)):
-            encoded |= dict.fromkeys(group, self._encode(group, inputs(group[0]), ()))
+            encoded |= dict.fromkeys(group, self._encode(group, inputs, ()))
         known = self._classify(encoded["classification"]) if "classification" in encoded else None
         asked = [self._prompt(spacing, known, prompt) for prompt in prompts]
         model = cast(ReportModel, self.bundle.modules["report"])
@@ -289,11 +298,29 @@ class Predictor:
     def _key(self, task: str) -> tuple[int, str]:
         return id(self.bundle.modules[task].encoder), self.bundle.parts[task].our_spec.hash
 
-    def _encode(
-        self, tasks: tuple[str, ...], array: NDArray[np.float32], keep: Collection[int]
-    ) -> Encoded:
+    def _encode(self, tasks: tuple[str, ...], inputs: Inputs, keep: Collection[int]) -> Encoded:
         encode = self._encoders[self._key(tasks[0])]
-        return encode(self._tensor(array)[None, None], "report" in tasks, keep)
+        volume, config = (
+            self._tensor(inputs(tasks[0]))[None, None],
+            self.bundle.parts[tasks[0]].config,
+        )
+        x: Tensor | SlicedVolume = volume
+        if isinstance(config, ReportConfig) and getattr(config.encoder, "gated", False):
+            x = SlicedVolume(volume, self._slice_features(inputs))
+        return encode(x, "report" in tasks, keep)
+
+    def _slice_features(self, inputs: Inputs) -> Tensor:
+        """(1, S, F)"""
+        if "slices" not in self.bundle.modules:
+            raise BundleError.about(
+                self.bundle.path,
+                "its encoder looks at features of slices, and the 2D encoder is not in it",
+                "Train with --slice-encoder FOLDER, which puts it into the bundle.",
+            )
+        shades_1SPP = self._tensor(inputs("slices"))[None]
+        made: Tensor = self.bundle.modules["slices"](shades_1SPP)
+        # As in training, where a bank holds them in half precision.
+        return made.half().float()
 
     def _classify(self, encoded: Encoded) -> dict[str, float]:
         model = cast(ClassificationModel, self.bundle.modules["classification"])

@@ -1,9 +1,9 @@
 """How the encoder of a loaded bundle is run: precision, and by which library.
 
-"torch" runs it lean on a CPU and as it is on a GPU. The others trace encoder and pooling to one
-graph when the bundle is loaded: "compile" for PyTorch's compiler, "openvino" and "onnx" for
-libraries of the extra `runtime`, on CPUs. Nothing is read from files, so no graph can belong to
-another bundle.
+"torch" runs a U-Net lean on a CPU, and any encoder as it is on a GPU. The others trace encoder and
+pooling to one graph when the bundle is loaded: "compile" for PyTorch's compiler, "openvino" and
+"onnx" for libraries of the extra `runtime`, on CPUs. Nothing is read from files, so no graph can
+belong to another bundle.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ import torch
 from torch import Tensor
 
 from uvlm.errors import ConfigError
-from uvlm.inference.encoding import Encoded, encode
+from uvlm.inference.encoding import Encoded, Stages, encode
 from uvlm.models.encoder import Encoder
 from uvlm.models.exporting import EncoderGraph, load_graph, write_graph
 from uvlm.models.lean import LeanEncoder
 from uvlm.models.low_bit import Precision
+from uvlm.models.stages import StageEncoder
+from uvlm.models.vit import SlicedVolume
 
 __all__ = ["Encode", "Precision", "Runtime", "check", "device_named", "encode_with"]
 
 Runtime = Literal["torch", "compile", "openvino", "onnx"]
-Encode = Callable[[Tensor, bool, Collection[int]], Encoded]
+Encode = Callable[[Tensor | SlicedVolume, bool, Collection[int]], Encoded]
 """(volume (1, 1, D, H, W), whether the decoder's tokens are wanted, stages to keep)."""
 
 log = logging.getLogger(__name__)
@@ -106,10 +108,16 @@ def encode_with(
     check(device, precision, runtime)
     narrow = precision == "bf16"
     if runtime == "torch":
-        lean = device.type == "cpu"
-        dtype = torch.bfloat16 if narrow else torch.float32
-        stages = LeanEncoder(graph.encoder, dtype) if lean else _Whole(graph.encoder, narrow)
+        dtype, encoder = torch.bfloat16 if narrow else torch.float32, graph.encoder
+        stages: Stages = _Whole(encoder, narrow)
+        if device.type == "cpu" and isinstance(encoder, Encoder):
+            stages = LeanEncoder(encoder, dtype)
         return lambda x, tokens, keep: encode(stages, x, graph.align if tokens else None, keep)
+    if getattr(graph.encoder.config, "gated", False):
+        raise ConfigError(
+            f"--runtime {runtime} takes volumes alone, and the encoder looks at features of "
+            "slices. Use --runtime torch."
+        )
     start = time.perf_counter()
     if runtime == "compile":
         run = _compiled(graph, device, narrow)
@@ -136,13 +144,14 @@ def _compiled(
 
 
 def _of_graph(graph: EncoderGraph, run: Callable[[Tensor], list[Tensor]], name: str) -> Encode:
-    def encoded(x_11DHW: Tensor, tokens: bool, keep: Collection[int]) -> Encoded:
+    def encoded(x: Tensor | SlicedVolume, tokens: bool, keep: Collection[int]) -> Encoded:
         if not set(keep) <= set(graph.maps):
             raise ConfigError(
                 f"--runtime {name} keeps the maps of stages {graph.maps}, and {tuple(keep)} are "
                 "needed. Use --runtime torch."
             )
-        outputs = [made.float() for made in run(x_11DHW)]
+        volume = x.volume if isinstance(x, SlicedVolume) else x
+        outputs = [made.float() for made in run(volume)]
         count = len(graph.stages)
         maps = dict(zip(graph.maps, outputs[count:], strict=True))
         return Encoded(
@@ -155,16 +164,16 @@ def _of_graph(graph: EncoderGraph, run: Callable[[Tensor], list[Tensor]], name: 
 
 
 class _Whole:
-    """An encoder as it is, on a GPU."""
+    """An encoder as it is: on a GPU, or one that has no lean form."""
 
-    def __init__(self, encoder: Encoder, narrow: bool) -> None:
+    def __init__(self, encoder: StageEncoder, narrow: bool) -> None:
         self._encoder = encoder
         self._narrow = narrow
         encoder.channels_last = narrow  # 16 bits are faster so there, 32 are not
 
-    def each_stage(self, x_BCDHW: Tensor) -> Iterator[Tensor]:
-        device = x_BCDHW.device.type
-        stages = self._encoder.each_stage(x_BCDHW)
+    def each_stage(self, x: Tensor | SlicedVolume) -> Iterator[Tensor]:
+        device = (x.volume if isinstance(x, SlicedVolume) else x).device.type
+        stages = self._encoder.each_stage(x)
         while True:
             with torch.autocast(device, dtype=torch.bfloat16, enabled=self._narrow):
                 stage = next(stages, None)

@@ -6,6 +6,7 @@ is refused, an unknown one is used with a warning.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,15 @@ from uvlm.imaging.preprocess import (
     restore_labels,
 )
 from uvlm.imaging.readers import read_volume
+from uvlm.imaging.slices import cut_slices
 from uvlm.imaging.store import read_meta
 from uvlm.imaging.volume import Volume
+from uvlm.models.bundle import Bundle
+from uvlm.models.bundle_files import Part
+from uvlm.models.tower_config import SliceEncoderConfig
 from uvlm.text.prompts import spacing_sentence
 
-__all__ = ["Study", "read_study", "region_flag"]
+__all__ = ["Study", "prepared_inputs", "read_study", "region_flag"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,10 +78,28 @@ class Study:
             self._cache[spec.hash] = self._prepare(spec, part)
         return self._cache[spec.hash][0]
 
+    def inputs(self, parts: Mapping[str, Part]) -> Callable[[str], NDArray[np.float32]]:
+        """Name of a part -> what its network takes; of the part "slices" the pictures of slices of
+        the report's volume."""
+
+        def of(name: str) -> NDArray[np.float32]:
+            config = parts[name].config
+            if isinstance(config, SliceEncoderConfig):
+                return self.slices_for(parts["report"].our_spec, config)
+            return self.input_for(parts[name].our_spec, name)
+
+        return of
+
+    def slices_for(self, spec: PreprocessSpec, config: SliceEncoderConfig) -> NDArray[np.float32]:
+        """(S, P, P) shades of axial slices of the volume that `input_for(spec)` is made of, as
+        `uvlm slices` cuts them."""
+        hu = self.volume.array if self.prepared else prepare(self.volume, spec).array
+        return _shades(hu, config)
+
     def spacing(self, spec: PreprocessSpec) -> str | None:
         """What a model may be told of the original study's voxel size, as in training; None for a
         prepared file that does not say."""
-        grid = self.own_grid if self.prepared else grid_of(self.volume, spec)
+        grid = self.own_grid if self.prepared else self.grid_for(spec)
         return None if grid is None else spacing_sentence(*grid.source_lps)
 
     def on_own_grid(self, labels: NDArray[Any], spec: PreprocessSpec) -> NDArray[Any]:
@@ -86,7 +109,10 @@ class Study:
 
     def grid_for(self, spec: PreprocessSpec) -> Grid:
         """Where the voxels of `input_for(spec)` lie in the input."""
-        return self._cache[spec.hash][1] or grid_of(self.volume, spec)
+        if self.prepared:
+            return _as_it_is(self.volume, spec)
+        found = self._cache[spec.hash][1] if spec.hash in self._cache else None
+        return found or grid_of(self.volume, spec)
 
     def _prepare(self, spec: PreprocessSpec, part: str) -> tuple[NDArray[np.float32], Grid | None]:
         if not self.prepared:
@@ -118,6 +144,36 @@ class Study:
         }
 
 
+def prepared_inputs(
+    bundle: Bundle, array: NDArray[np.float32], hu: NDArray[Any] | None
+) -> Callable[[str], NDArray[np.float32]]:
+    """As `Study.inputs`, of one prepared array for all parts; `hu` is the same in HU.
+
+    Raises:
+        BundleError: when asked for slices without `hu`.
+    """
+
+    def of(name: str) -> NDArray[np.float32]:
+        config = bundle.parts[name].config
+        if not isinstance(config, SliceEncoderConfig):
+            return array
+        if hu is None:
+            raise BundleError.about(
+                bundle.path,
+                "its encoder looks at slices, and the prepared volume came without its HU",
+                "Give `hu` too, or the study's own file.",
+            )
+        return _shades(hu, config)
+
+    return of
+
+
+def _shades(hu: NDArray[Any], config: SliceEncoderConfig) -> NDArray[np.float32]:
+    """(S, P, P) of a volume in LPS order."""
+    cut = cut_slices(hu, slices=config.slices, size=config.size, window=config.window)
+    return cut.astype(np.float32)
+
+
 def _normalised(volume: Volume, spec: PreprocessSpec) -> NDArray[np.float32]:
     """A volume that has the model's shape already, with the model's value range."""
     mean, std = (
@@ -128,8 +184,14 @@ def _normalised(volume: Volume, spec: PreprocessSpec) -> NDArray[np.float32]:
         raise ImageError.about(
             volume.provenance.path, "every voxel has one value", "Give the original study."
         )
-    grid = grid_of(volume, spec)
+    grid = _as_it_is(volume, spec)
     return Prepared(array=volume.array, grid=grid, mean=mean, std=std).normalised()
+
+
+def _as_it_is(volume: Volume, spec: PreprocessSpec) -> Grid:
+    """The grid of a prepared volume, which must not be cropped a second time."""
+    z, y, x = volume.shape
+    return grid_of(volume, spec, ((0, z), (0, y), (0, x)) if spec.foreground else None)
 
 
 def read_study(path: Path, series: str | None = None) -> Study:

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from tests.models.tiny import NEXT_TO_DEEPEST, REPORT, random_stages
 from tests.models.tiny_base import TEXT, report_config, report_model, tiny_base
+from tests.models.tiny_packed import PACKED, UNET_PACKED
 from uvlm.models.config import InjectionConfig, ReportConfig, authors
 from uvlm.models.injection import VisualPlan
+from uvlm.models.markers import with_markers
+from uvlm.models.pretrained_base import base_tokenizer
 from uvlm.models.uvlm import ReportModel
 from uvlm.text.tokenizer import Tokenizer, train_tokenizer
 
@@ -27,8 +30,16 @@ SCRATCH = {
     "causal": replace(REPORT, mask="causal"),
     "gates": replace(REPORT, injection=InjectionConfig(gate=True)),
     "no injection": replace(REPORT, injection=InjectionConfig(layers=())),
+    "packed": PACKED,
+    "packed, begun": replace(PACKED, markers="bos"),
+    "packed, bare": replace(UNET_PACKED, markers="none"),
 }
-PRETRAINED = ("qwen3", "phi3", "phi4", "llama")
+OF_BASES = {
+    "phi3 packed": replace(PACKED, markers="bos"),
+    "phi4 bare": replace(PACKED, markers="none"),
+}
+"""Kind of the base first."""
+PRETRAINED = ("qwen3", "phi3", "phi4", "llama", *OF_BASES)
 EVERY = (*SCRATCH, *PRETRAINED)
 
 
@@ -39,10 +50,15 @@ def case(name: str, folder: Path, studies: int = 3) -> tuple[ReportModel, Visual
         model = scratch(SCRATCH[name])
     else:
         made = folder / name
-        base = made if made.is_dir() else tiny_base(made, name)
-        model = report_model(report_config(base)).eval()
+        base = made if made.is_dir() else tiny_base(made, name.split()[0])
+        model = report_model(_on_base(base, OF_BASES.get(name, REPORT))).eval()
     with torch.no_grad():
         return model, model.visual_plan(random_stages(model.config, studies))
+
+
+def _on_base(base: Path, config: ReportConfig) -> ReportConfig:
+    config = replace(config, decoder=report_config(base).decoder)
+    return with_markers(config, base_tokenizer(base))
 
 
 def scratch(config: ReportConfig) -> ReportModel:

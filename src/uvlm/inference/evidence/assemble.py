@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from uvlm.imaging.preprocess import grid_of
 from uvlm.inference.evidence.contradictions import contradictions_of
-from uvlm.inference.evidence.heat import on_prepared, sentence_heat_maps
+from uvlm.inference.evidence.heat import on_prepared, sentence_heat_maps, stages_needed
 from uvlm.inference.evidence.lesions import FoundLesions, find_lesions
 from uvlm.inference.evidence.midline import left_share, midline_of
 from uvlm.inference.evidence.places import places_of
@@ -34,6 +33,7 @@ from uvlm.inference.predict import Prediction
 from uvlm.inference.study import Study
 from uvlm.models.bundle import Bundle
 from uvlm.models.bundle_files import Part
+from uvlm.models.uvlm import ReportModel
 
 __all__ = ["FOUND", "assemble", "believable_lesions", "doubted_lesions", "recognised_labels"]
 
@@ -112,7 +112,7 @@ def _witnesses(scene: _Scene, left_shares: list[float | None]) -> Witnesses:
     probabilities = prediction.probabilities or {}
     spacing = 0.0
     if found is not None and segmentation is not None:
-        affine = np.array(grid_of(scene.study.volume, segmentation.our_spec).affine)
+        affine = np.array(scene.study.grid_for(segmentation.our_spec).affine)
         spacing = float(np.linalg.norm(affine[:3, :3], axis=0).max())
     return Witnesses(
         probabilities=probabilities,
@@ -188,7 +188,8 @@ def _with_heat(
     heat on the patient's left, of each sentence whose map the class head gave."""
     shares: list[float | None] = [None] * len(sentences)
     chosen = [i for i, s in enumerate(sentences) if _says_something(s)]
-    if not chosen or scene.prediction.written is None:
+    model = cast(ReportModel, scene.bundle.modules["report"])
+    if not chosen or scene.prediction.written is None or not stages_needed(model):
         return sentences, shares
     maps = _maps(sentences, chosen, scene)
     spec = scene.part.our_spec

@@ -34,6 +34,7 @@ from uvlm.inference.evidence.types import CLASS_METHOD, DECODER_METHOD, HeatMap
 from uvlm.inference.predict import Prediction, Written
 from uvlm.models.bundle import Bundle
 from uvlm.models.config import Grid
+from uvlm.models.encoder import Encoder
 from uvlm.models.uvlm import ClassificationModel, ReportModel
 
 __all__ = [
@@ -51,8 +52,10 @@ DEEPER = 1
 def stages_needed(model: ReportModel) -> tuple[int, ...]:
     """Numbers of the encoder's stages that heat maps read; for `Predictor.predict(keep=...)`.
 
-    They serve a class head as well.
+    They serve a class head as well. () for an encoder other than a U-Net, which has no heat maps.
     """
+    if not isinstance(model.encoder, Encoder):
+        return ()
     return (finest_stage(model.config.encoder, model.config.shape),)
 
 

@@ -18,11 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uvlm.errors import ConfigError
 from uvlm.inference.encoding import Encoded
 from uvlm.inference.predict import Written
-from uvlm.models.config import EncoderConfig, Grid
+from uvlm.models.config import Grid
 from uvlm.models.encoder import Encoder
+from uvlm.models.stages import StageEncoder
 from uvlm.models.uvlm import ClassificationModel, ReportModel
+from uvlm.models.vision_config import VisionConfig
 
 __all__ = ["Traced", "class_logits", "finest_stage", "frozen", "log_probabilities", "warmth"]
 
@@ -31,7 +34,7 @@ FINEST = 2**15
 stages to go back through take as long as the report itself."""
 
 
-def finest_stage(config: EncoderConfig, shape: Grid) -> int:
+def finest_stage(config: VisionConfig, shape: Grid) -> int:
     """Number of the shallowest stage whose map has at most `FINEST` voxels; else the deepest."""
     stages = range(1, config.num_stages + 1)
     sizes = {stage: torch.Size(config.stage_grid(shape, stage)).numel() for stage in stages}
@@ -49,12 +52,18 @@ class Traced:
     """As in `Encoded`, for the stages shallower than these."""
 
     @classmethod
-    def of(cls, encoder: Encoder, encoded: Encoded) -> Traced:
+    def of(cls, encoder: StageEncoder, encoded: Encoded) -> Traced:
         """From the finest map on that was kept.
 
         Raises:
             ValueError: none was.
+            ConfigError: the encoder has no stages that are made of one another.
         """
+        if not isinstance(encoder, Encoder):
+            raise ConfigError(
+                "heat maps go back through the stages of a U-Net; this model's encoder is a vision "
+                "transformer. Ask for the report without evidence."
+            )
         if not encoded.kept:
             raise ValueError(
                 "no stage of the encoder was kept; give Predictor.predict keep=stages_needed(model)"

@@ -1,7 +1,7 @@
 """`uvlm prepare SOURCE INPUT --out OUT`: a raw dataset to a catalog and a store for training.
 
-What is particular to a source is in its module: options, layout, description. A source's module is
-imported when it is asked for, all of them only for the list of sources.
+What is particular to a source is in its module: options, layout, description. It is imported when
+it is asked for.
 """
 
 from __future__ import annotations
@@ -24,16 +24,25 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-SOURCES = {
-    "ct-rate": "ct_rate",
-    "abdomen-atlas": "abdomen_atlas",
-    "rexgrounding": "rexgrounding",
-    "bimcv-r": "bimcv_r",
-    "radgenome": "radgenome",
-    "hsenet": "hsenet",
-    "folder": "folder",
+SOURCES: dict[str, tuple[str, str]] = {
+    "ct-rate": ("ct_rate", "CT-RATE, versions 1 and 2, and synthetic chest studies"),
+    "abdomen-atlas": ("abdomen_atlas", "AbdomenAtlas 3.0 Mini, and synthetic abdominal studies"),
+    "rexgrounding": (
+        "rexgrounding",
+        "ReXGroundingCT: lesion masks of findings, with anatomy where you have it",
+    ),
+    "bimcv-r": ("bimcv_r", "BIMCV-R: chest CTs with reports translated from Spanish"),
+    "radgenome": (
+        "radgenome",
+        "RadGenome-ChestCT: region reports and questions on the volumes of CT-RATE",
+    ),
+    "hsenet": ("hsenet", "HSENet's JSON lists of volumes already prepared as .npy"),
+    "folder": (
+        "folder",
+        "your own: a folder of DICOM or NIfTI, with a CSV or Excel table of reports and labels",
+    ),
 }
-"""Name on the command line -> module in `uvlm.preprocessing.sources`."""
+"""Name on the command line -> module in `uvlm.preprocessing.sources`, and one line of help."""
 
 NNUNET_ON_REQUEST = ("ct-rate", "folder")
 """Sources whose masks are not what they are for: an nnU-Net dataset only with --nnunet."""
@@ -44,7 +53,7 @@ SHAPE_HELP = "default 192 256 256, with --preset hsenet 32 256 256"
 
 
 def _module(source: str) -> Any:
-    return import_module(f"uvlm.preprocessing.sources.{SOURCES[source]}")
+    return import_module(f"uvlm.preprocessing.sources.{SOURCES[source][0]}")
 
 
 def _parser(asked: str) -> argparse.ArgumentParser:
@@ -54,11 +63,14 @@ def _parser(asked: str) -> argparse.ArgumentParser:
         "again, also after a kill, it does only what is missing. Raw data are never changed.",
     )
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
-    for name in [asked] if asked in SOURCES else SOURCES:
-        module = _module(name)
-        one = sources.add_parser(name, help=module.HELP, description=module.DESCRIPTION)
-        module.add_arguments(one)
-        _add_common(one)
+    for name, (_, line) in SOURCES.items():
+        if name == asked:
+            module = _module(name)
+            one = sources.add_parser(name, help=line, description=module.DESCRIPTION)
+            module.add_arguments(one)
+            _add_common(one)
+        else:
+            sources.add_parser(name, help=line)
     return parser
 
 

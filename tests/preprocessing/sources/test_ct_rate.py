@@ -344,4 +344,4 @@ def test_the_command_line_asks_for_the_same(made, tmp_path):
     options = ["--reconstructions", "one", "--no-masks", "--exclude", str(names)]
     listing = ct_rate.list_studies(parser.parse_args([str(made), *options]))
     assert listing == list_ct_rate(made, reconstructions="one", masks=False, exclude=names)
-    assert json.dumps([ct_rate.HELP, ct_rate.DESCRIPTION, ct_rate.NNUNET.folder])
+    assert json.dumps([ct_rate.DESCRIPTION, ct_rate.NNUNET.folder])

@@ -39,7 +39,6 @@ from uvlm.registry import ABDOMEN_LABELS
 __all__ = [
     "DESCRIPTION",
     "EXTRA_COLUMNS",
-    "HELP",
     "NNUNET",
     "Places",
     "add_arguments",
@@ -50,7 +49,6 @@ __all__ = [
     "source_name",
 ]
 
-HELP = "AbdomenAtlas 3.0 Mini, and synthetic abdominal studies"
 DESCRIPTION = """\
 Reads image_only/CASE/ct.nii.gz, mask_only/CASE/segmentations/STRUCTURE.nii.gz, the metadata table
 and the lists of TrainTestIDS. The structures are merged into one mask, a lesion over a vessel, that

@@ -36,7 +36,6 @@ from uvlm.text.cleaning import clean_report
 
 __all__ = [
     "DESCRIPTION",
-    "HELP",
     "NNUNET",
     "add_arguments",
     "ids_in",
@@ -44,7 +43,6 @@ __all__ = [
     "list_studies",
 ]
 
-HELP = "BIMCV-R: chest CTs with reports translated from Spanish"
 DESCRIPTION = (
     "INPUT holds the volumes (.nii.gz) at any depth and a table with a row per volume. The column "
     "that names the volumes is found by its values, that of the English reports by its name; the "

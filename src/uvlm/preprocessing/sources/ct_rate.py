@@ -45,7 +45,6 @@ from uvlm.preprocessing.study import Exclusion, Listing, Rejection, Scope, Study
 
 __all__ = [
     "DESCRIPTION",
-    "HELP",
     "NNUNET",
     "add_arguments",
     "list_ct_rate",
@@ -55,7 +54,6 @@ __all__ = [
 
 Reconstructions = Literal["all", "one"]
 
-HELP = "CT-RATE, versions 1 and 2, and synthetic chest studies"
 DESCRIPTION = """\
 Reads CT-RATE's own layout: the folder that holds `dataset`, with train_fixed and valid_fixed
 (version 2, in HU) or train and valid (version 1, made HU by slope, intercept and geometry of the

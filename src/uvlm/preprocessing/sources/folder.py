@@ -28,7 +28,6 @@ from uvlm.registry import ABDOMEN_LABELS, CT_RATE_LABELS, REGIONS
 
 __all__ = [
     "DESCRIPTION",
-    "HELP",
     "NNUNET",
     "Columns",
     "FolderListing",
@@ -38,7 +37,6 @@ __all__ = [
     "list_studies",
 ]
 
-HELP = "your own: a folder of DICOM or NIfTI, with a CSV or Excel table of reports and labels"
 DESCRIPTION = (
     "INPUT holds DICOM folders or zips, or volume files (NIfTI, NRRD, MetaImage), at any depth. "
     "The table has one row per CT; its columns are found from their names and values, or named "

@@ -40,7 +40,6 @@ from uvlm.text.cleaning import clean_report
 
 __all__ = [
     "DESCRIPTION",
-    "HELP",
     "NNUNET",
     "ListVolume",
     "add_arguments",
@@ -50,7 +49,6 @@ __all__ = [
     "spec_of",
 ]
 
-HELP = "HSENet's JSON lists of volumes already prepared as .npy"
 DESCRIPTION = (
     "Takes over what HSENet's scripts made: lists that name .npy volumes, reports, slice features "
     "and questions. Several lists of the same volumes become one catalog. Where the CTs are at "

@@ -40,9 +40,8 @@ from uvlm.preprocessing.sources.radgenome_tables import (
 from uvlm.preprocessing.study import Exclusion, Listing, Rejection, Scope, Study
 from uvlm.registry import CT_RATE_LABELS
 
-__all__ = ["DESCRIPTION", "HELP", "NNUNET", "add_arguments", "list_radgenome", "list_studies"]
+__all__ = ["DESCRIPTION", "NNUNET", "add_arguments", "list_radgenome", "list_studies"]
 
-HELP = "RadGenome-ChestCT: region reports and questions on the volumes of CT-RATE"
 DESCRIPTION = (
     "INPUT holds the tables of the release (region_report, case_disorders, four of vqa) and its "
     "volumes; --images takes CT-RATE's own instead. Writes regions.csv and vqa.csv beside the "

@@ -32,14 +32,12 @@ from uvlm.preprocessing.study import Exclusion, Listing, Rejection, Scope, Study
 
 __all__ = [
     "DESCRIPTION",
-    "HELP",
     "NNUNET",
     "add_arguments",
     "list_rexgrounding",
     "list_studies",
 ]
 
-HELP = "ReXGroundingCT: lesion masks of findings, with anatomy where you have it"
 DESCRIPTION = """\
 Reads ReXGroundingCT's tables and masks, CT-RATE's images (--images) and, if given, what
 TotalSegmentator, ATM22 and HiPaS segmented (--anatomy). Every finding becomes one of 14 lesion

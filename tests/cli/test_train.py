@@ -146,8 +146,20 @@ def test_a_run_prints_its_bundle_and_a_second_one_refuses_the_folder(tmp_path: P
     assert main([*arguments, "--resume"]) == 0
 
 
+NEED_MORE = ("tiny_hsenet_2e3", "tiny_hsenet_report", "tiny_hsenet_vqa")
+"""Recipes that need slices or questions beside studies."""
+
+
+@pytest.mark.parametrize("name", [*NEED_MORE, "hsenet_2e3"])
+def test_smoke_says_what_else_a_recipe_needs(name: str):
+    with pytest.raises(ConfigError, match=f"{name} needs features of slices"):
+        main([name, "--smoke"])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("tiny_")])
+@pytest.mark.parametrize(
+    "name", [name for name in RECIPES if name.startswith("tiny_") and name not in NEED_MORE]
+)
 def test_smoke_runs_a_recipe_on_synthetic_studies(name: str, capsys):
     assert main([name, "--smoke"]) == 0
     assert "passed" in capsys.readouterr().out

@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-from uvlm.models.config import ClassificationConfig, SegmentationConfig
+from uvlm.errors import ConfigError
+from uvlm.models.config import ClassificationConfig, EncoderConfig, SegmentationConfig
 from uvlm.registry import PAPER_ROWS, RECIPES
 from uvlm.training.config import RunConfig
 
@@ -62,7 +63,19 @@ def _parse(name: str, arguments: Sequence[str]) -> tuple[RunConfig, bool, bool]:
 
 
 def _smoke(name: str, config: RunConfig) -> None:
-    """Two steps, a validation, a checkpoint and a bundle, on studies made for the purpose."""
+    """Two steps, a validation, a checkpoint and a bundle, on studies made for the purpose.
+
+    Raises:
+        ConfigError: the recipe needs more than studies.
+    """
+    encoder = config.model.encoder
+    gated = not isinstance(encoder, EncoderConfig) and encoder.gated
+    if gated or config.data.questions:
+        needed = "features of slices" if gated else "questions"
+        raise ConfigError(
+            f"--smoke makes studies alone, and {name} needs {needed} as well. "
+            "`SIZE=tiny bash runs/hsenet.sh` tries its whole procedure small."
+        )
     from uvlm.cli.phantom import main as phantom
     from uvlm.cli.prepare import main as prepare
     from uvlm.training.run import train

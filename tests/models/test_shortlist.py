@@ -133,3 +133,23 @@ def test_decoding_writes_the_same_without_the_output_matrix(precision, monkeypat
     monkeypatch.setattr(TiedEmbedding, "logits", refused)
     monkeypatch.setattr(LowEmbedding, "logits", refused)
     assert generate_batch(quick, plan, [7, 8], max_new_tokens=12, eos_id=-1) == expected
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_a_rounded_matrix_has_a_bound_of_its_own(precision, monkeypatch) -> None:
+    monkeypatch.setattr(module, "LARGE", 0)
+    embedding = TiedEmbedding(ENTRIES, WIDTH)
+    # Some hundred rows that only rounding tells apart: a bound of the exact ones would lose some.
+    like = drawn(1, WIDTH) * 3
+    embedding.weight.data[:200] = like * (1 + 1e-5 * drawn(200, 1, seed=1))
+    low = LowEmbedding(embedding, precision)
+    assert low.shortlist is not None
+    rounded = low(torch.arange(ENTRIES)).double()
+    whole = Shortlist(rounded.float())
+    assert low.shortlist.scale_V.equal(whole.scale_V)
+    assert low.shortlist.reach_V.equal(whole.reach_V)
+    h = like + 0.01 * drawn(5, WIDTH, seed=2)
+    found = low.shortlist.candidates(h)
+    assert found is not None
+    logits = h.double() @ rounded.T
+    assert set(logits.argmax(dim=1).tolist()) <= set(found[0].tolist())

@@ -129,14 +129,15 @@ LowBit = Weights32 | Weights16 | Weights8
 
 
 class LowLinear(nn.Module):
-    """In the place of a linear layer; `gelu` after it in one go."""
+    """In the place of a linear layer."""
 
-    def __init__(self, layer: nn.Linear, precision: Precision, gelu: bool = False) -> None:
+    def __init__(self, layer: nn.Linear, precision: Precision) -> None:
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weights = _low(layer.weight, precision)
         self.bias = layer.bias
-        self.gelu = gelu
+        self.gelu = False
+        """Whether the activation comes with the product."""
         self.returns: torch.dtype | None = None
         """Type of the result, where it is not the input's."""
 
@@ -163,7 +164,8 @@ class LowEmbedding(nn.Module):
         # What is packed cannot be looked into.
         packed = isinstance(self.weights, Weights16) and self.weights.packed
         self.table = embedding.weight.detach().to(torch.bfloat16) if packed else None
-        self.shortlist = _shortlist(embedding.weight)
+        # Of the rounded matrix, whose rows decide: its bound says nothing of another.
+        self.shortlist = _shortlist(self.weights.dense() if self.table is None else self.table)
 
     def forward(self, ids: Tensor) -> Tensor:
         if isinstance(self.weights, Weights8):

@@ -24,7 +24,7 @@ from uvlm.models.injection import VisualPlan
 from uvlm.models.linear import Linear
 from uvlm.models.pooling import block_mean
 
-__all__ = ["AlignStages"]
+__all__ = ["AlignStages", "Bridging"]
 
 
 def pad_end(tokens_BNC: Tensor, length: int) -> Tensor:
@@ -75,7 +75,40 @@ def gate(width: int) -> nn.Sequential:
     return layers
 
 
-class AlignStages(nn.Module):
+class Bridging(nn.Module):
+    """What every bridge from encoder stages to a `VisualPlan` does alike."""
+
+    config: ReportConfig
+
+    def pool_stage(self, stage_BCDHW: Tensor, stage: int) -> Tensor:
+        """(B, K, C) of one stage, numbered from 1."""
+        raise NotImplementedError
+
+    def project(self, tokens: Mapping[int, Tensor]) -> VisualPlan:
+        """Pooled tokens to the decoder's width."""
+        raise NotImplementedError
+
+    def forward(self, stages: Sequence[Tensor]) -> VisualPlan:
+        return self.project(self.pool(stages))
+
+    def pool(self, stages: Sequence[Tensor]) -> dict[int, Tensor]:
+        """Stage number, counted from 1 -> (B, K, C_i), for every stage the decoder uses.
+
+        Raises:
+            ValueError: another number of stages, or a volume of another shape, than configured.
+        """
+        expected = self.config.encoder.num_stages
+        if len(stages) != expected:
+            raise ValueError(f"expected {expected} stages, got {len(stages)}")
+        return {stage: self.pool_stage(stages[stage - 1], stage) for stage in self.stages_used}
+
+    @property
+    def stages_used(self) -> tuple[int, ...]:
+        """Numbers of the stages the decoder receives: shallowest first, or as they are packed."""
+        return self.config.stages_used
+
+
+class AlignStages(Bridging):
     """Encoder stages in, `VisualPlan` out.
 
     `pool` and `project` are its two halves: the tokens between them are what a frozen encoder
@@ -107,25 +140,6 @@ class AlignStages(nn.Module):
             self.projections["input"] = projection(features[r - 1], hidden, width)
         if config.injection.gate:
             self.gates = nn.ModuleDict({str(layer): gate(width) for layer in self.keys})
-
-    def forward(self, stages: Sequence[Tensor]) -> VisualPlan:
-        return self.project(self.pool(stages))
-
-    def pool(self, stages: Sequence[Tensor]) -> dict[int, Tensor]:
-        """Stage number, counted from 1 -> (B, K, C_i), for every stage the decoder uses.
-
-        Raises:
-            ValueError: another number of stages, or a volume of another shape, than configured.
-        """
-        expected = self.config.encoder.num_stages
-        if len(stages) != expected:
-            raise ValueError(f"expected {expected} stages, got {len(stages)}")
-        return {stage: self.pool_stage(stages[stage - 1], stage) for stage in self.stages_used}
-
-    @property
-    def stages_used(self) -> tuple[int, ...]:
-        """Numbers of the stages the decoder receives, shallowest first."""
-        return self.config.stages_used
 
     def pooled_grid(self, stage: int) -> Grid:
         """Tokens along z, y, x that `pool_stage` makes of a stage."""

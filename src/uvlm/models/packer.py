@@ -11,14 +11,14 @@ Shapes: B batch, C channels of a stage, D H W voxels along z y x, N tokens of a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uvlm.models.align import as_tokens
+from uvlm.models.align import Bridging, as_tokens
 from uvlm.models.config import Grid, ReportConfig
 from uvlm.models.injection import VisualPlan
 from uvlm.models.linear import Linear
@@ -107,7 +107,7 @@ class RegionPacker(nn.Module):
         return apart.permute(0, *regions, 2, 4, 6, 7).flatten(4, 6).flatten(1, 3)
 
 
-class PackStages(nn.Module):
+class PackStages(Bridging):
     """Encoder stages in, `VisualPlan` out: what `AlignStages` is for a report with a packer.
 
     Nothing is added at the decoder's layers; packed stages stand one after another at its input,
@@ -130,25 +130,6 @@ class PackStages(nn.Module):
                 channels, width = config.encoder.features[stage - 1], config.decoder.width
                 grid = self.pooled_grid(stage)
                 self.packers[key] = RegionPacker(channels, width, grid, config.packer)
-
-    def forward(self, stages: Sequence[Tensor]) -> VisualPlan:
-        return self.project(self.pool(stages))
-
-    def pool(self, stages: Sequence[Tensor]) -> dict[int, Tensor]:
-        """Stage number, counted from 1 -> (B, N, C_i), for every stage that is packed.
-
-        Raises:
-            ValueError: another number of stages, or a volume of another shape, than configured.
-        """
-        expected = self.config.encoder.num_stages
-        if len(stages) != expected:
-            raise ValueError(f"expected {expected} stages, got {len(stages)}")
-        return {stage: self.pool_stage(stages[stage - 1], stage) for stage in self.stages_used}
-
-    @property
-    def stages_used(self) -> tuple[int, ...]:
-        """Numbers of the stages that are packed, in the order of their visual tokens."""
-        return self.config.stages_used
 
     def pooled_grid(self, stage: int) -> Grid:
         """Tokens along z, y, x that `pool_stage` makes of a stage."""
